@@ -1,0 +1,24 @@
+-- Who may execute what: only functions that read and write nothing are for
+-- PUBLIC. A loop, so that a new function cannot be forgotten.
+
+DO $privileges$
+DECLARE
+    pure CONSTANT name[] := ARRAY['svc_new_id', 'svc_transitions', 'svc_version',
+                                  'svc_library_version', 'svc_schema_version'];
+    fn regprocedure;
+BEGIN
+    FOR fn IN
+        SELECT p.oid
+        FROM pg_catalog.pg_depend d
+             JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+             JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+          AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+          AND d.deptype = 'e'
+          AND x.extname = 'svc'
+          AND p.proname <> ALL (pure)
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', fn);
+    END LOOP;
+END
+$privileges$;

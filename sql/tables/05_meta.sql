@@ -1,0 +1,14 @@
+-- What svc_install() has made.
+CREATE TABLE IF NOT EXISTS svc_meta (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    schema_version integer NOT NULL,
+    triggers text[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE svc_meta IS 'One row, written by svc_install(): the version of the tables of svc, and the triggers that they need.';
+
+-- Made anew by every svc_install() that changes anything, this also tells
+-- other sessions to look at the version again (catalog.c).
+CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_meta
+    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

@@ -1,0 +1,60 @@
+-- Customers.
+CREATE TABLE IF NOT EXISTS svc_customer (
+    id text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
+    status text NOT NULL DEFAULT 'prospect'
+        CHECK (status IN ('prospect', 'active', 'at-risk', 'suspended', 'reactivated',
+                          'churned', 'merged', 'deleted')),
+    revision bigint NOT NULL CHECK (revision >= 1),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    health_score numeric CHECK (health_score BETWEEN 0 AND 100),
+    risk_level text CHECK (risk_level IN ('low', 'medium', 'high', 'critical')),
+    lifetime_value numeric CHECK (lifetime_value >= 0 AND lifetime_value < 'Infinity'),
+    monthly_spend numeric CHECK (monthly_spend >= 0 AND monthly_spend < 'Infinity'),
+    engagement_score numeric CHECK (engagement_score >= 0 AND engagement_score < 'Infinity'),
+    last_activity_at timestamptz,
+    first_purchase_at timestamptz,
+    external_id text COLLATE "C" CHECK (length(external_id) BETWEEN 1 AND 255),
+    name text NOT NULL,
+    email text,
+    phone text,
+    type text NOT NULL DEFAULT 'individual',
+    company text,
+    industry text,
+    size text,
+    country text,
+    timezone text,
+    locale text,
+    billing_email text,
+    billing_address jsonb,
+    tax_id text,
+    default_currency text,
+    payment_method text,
+    attributes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object')
+);
+ALTER TABLE svc_customer ALTER COLUMN id SET DEFAULT svc_new_id('cus');
+CREATE INDEX IF NOT EXISTS svc_customer_external_id ON svc_customer (external_id);
+CREATE INDEX IF NOT EXISTS svc_customer_email ON svc_customer (email);
+
+COMMENT ON TABLE svc_customer IS 'The customers. Every column but revision and updated_at is a property.';
+COMMENT ON COLUMN svc_customer.id IS 'The caller''s own key, or made by svc_new_id(''cus'').';
+COMMENT ON COLUMN svc_customer.status IS 'Lifecycle state; see svc_transitions().';
+COMMENT ON COLUMN svc_customer.revision IS 'Number of the customer''s last event; set by svc.';
+COMMENT ON COLUMN svc_customer.risk_level IS 'How likely to leave: low, medium, high, critical. High and critical make an active customer at-risk.';
+COMMENT ON COLUMN svc_customer.health_score IS '0 to 100.';
+COMMENT ON COLUMN svc_customer.lifetime_value IS 'Money earned to date or projected, in default_currency.';
+COMMENT ON COLUMN svc_customer.monthly_spend IS 'Spend per month, in default_currency.';
+COMMENT ON COLUMN svc_customer.external_id IS 'Key in the caller''s own system.';
+COMMENT ON COLUMN svc_customer.timezone IS 'IANA time zone.';
+COMMENT ON COLUMN svc_customer.default_currency IS 'ISO 4217, used when none is given.';
+COMMENT ON COLUMN svc_customer.attributes IS 'The application''s own fields, an object.';
+
+CREATE OR REPLACE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON svc_customer
+    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle('customer');
+CREATE OR REPLACE TRIGGER zzz_svc_event_insert AFTER INSERT ON svc_customer
+    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle_event('customer');
+CREATE OR REPLACE TRIGGER zzz_svc_event_update AFTER UPDATE ON svc_customer
+    FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.status <> NEW.status)
+    EXECUTE FUNCTION svc_lifecycle_event('customer');
+CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_customer
+    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

@@ -1,0 +1,64 @@
+-- Entitlements: each row is one grant; grants of one customer and code stack.
+--
+-- Order and fill: what a decision reads stands first, wide text and jsonb
+-- last; half of each page is left free, so that new versions of a row, which
+-- differ in counters only, fit on its page and need no index entries (HOT).
+-- No index may cover a counter or the status.
+CREATE TABLE IF NOT EXISTS svc_entitlement (
+    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
+    id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
+    code text COLLATE "C" NOT NULL CHECK (length(code) BETWEEN 1 AND 255),
+    status text NOT NULL DEFAULT 'active'
+        CHECK (status IN ('active', 'exhausted', 'suspended', 'expired', 'revoked')),
+    unlimited boolean NOT NULL DEFAULT false,
+    priority integer NOT NULL DEFAULT 100 CHECK (priority >= 0),
+    revision bigint NOT NULL CHECK (revision >= 1),
+    ledger_seq bigint NOT NULL DEFAULT 0 CHECK (ledger_seq >= 0),
+    valid_from timestamptz,
+    valid_until timestamptz,
+    reset_at timestamptz,
+    last_reset_at timestamptz,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    limit_amount numeric CHECK (limit_amount >= 0 AND limit_amount < 'Infinity'),
+    used_amount numeric NOT NULL DEFAULT 0 CHECK (used_amount >= 0 AND used_amount < 'Infinity'),
+    remaining_amount numeric,
+    usage_percent numeric,
+    reset_period text
+        CHECK (reset_period IN ('hourly', 'daily', 'weekly', 'monthly', 'quarterly', 'yearly', 'never')),
+    type text NOT NULL DEFAULT 'quota',
+    source text NOT NULL DEFAULT 'manual',
+    source_id text COLLATE "C",
+    name text NOT NULL,
+    description text,
+    value jsonb,
+    PRIMARY KEY (customer_id, id),
+    CHECK (valid_from < valid_until)
+) WITH (fillfactor = 50);
+ALTER TABLE svc_entitlement ALTER COLUMN id SET DEFAULT svc_new_id('ent');
+CREATE INDEX IF NOT EXISTS svc_entitlement_code ON svc_entitlement (customer_id, code, id);
+
+COMMENT ON TABLE svc_entitlement IS 'What customers are entitled to: each row is one grant.';
+COMMENT ON COLUMN svc_entitlement.code IS 'What check and consume ask for; grants of one code stack.';
+COMMENT ON COLUMN svc_entitlement.status IS 'Lifecycle state; see svc_transitions(). active and exhausted follow limit_amount and used_amount.';
+COMMENT ON COLUMN svc_entitlement.unlimited IS 'No ceiling; limit_amount is ignored.';
+COMMENT ON COLUMN svc_entitlement.priority IS 'Grants with a smaller one pay first.';
+COMMENT ON COLUMN svc_entitlement.revision IS 'Number of the grant''s last event; set by svc.';
+COMMENT ON COLUMN svc_entitlement.ledger_seq IS 'Number of the grant''s last ledger row; set by svc.';
+COMMENT ON COLUMN svc_entitlement.limit_amount IS 'Ceiling, in the unit of the code; null with unlimited false: a right that is not counted.';
+COMMENT ON COLUMN svc_entitlement.used_amount IS 'Consumed so far: the sum of the grant''s ledger rows; set by svc.';
+COMMENT ON COLUMN svc_entitlement.remaining_amount IS 'What may still be consumed; null when unlimited or not metered; set by svc.';
+COMMENT ON COLUMN svc_entitlement.usage_percent IS 'used_amount in percent of limit_amount, 100 at limit 0; set by svc.';
+COMMENT ON COLUMN svc_entitlement.valid_from IS 'Start of validity, included; null: without bound.';
+COMMENT ON COLUMN svc_entitlement.valid_until IS 'End of validity, excluded; null: without bound.';
+COMMENT ON COLUMN svc_entitlement.value IS 'What a right that is not counted carries.';
+
+CREATE OR REPLACE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON svc_entitlement
+    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle('entitlement');
+CREATE OR REPLACE TRIGGER zzz_svc_event_insert AFTER INSERT ON svc_entitlement
+    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle_event('entitlement');
+CREATE OR REPLACE TRIGGER zzz_svc_event_update AFTER UPDATE ON svc_entitlement
+    FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.status <> NEW.status)
+    EXECUTE FUNCTION svc_lifecycle_event('entitlement');
+CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_entitlement
+    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

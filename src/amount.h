@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * amount.h
+ *	  Arithmetic on amounts, which are numeric and never float.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SVC_AMOUNT_H
+#define SVC_AMOUNT_H
+
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+static inline Datum
+svc_amount_from(int64 value)
+{
+	return NumericGetDatum(int64_to_numeric(value));
+}
+
+static inline Datum
+svc_amount_add(Datum a, Datum b)
+{
+	return DirectFunctionCall2(numeric_add, a, b);
+}
+
+static inline Datum
+svc_amount_subtract(Datum a, Datum b)
+{
+	return DirectFunctionCall2(numeric_sub, a, b);
+}
+
+/* Less than, equal to or greater than 0, as a is to b. */
+static inline int
+svc_amount_compare(Datum a, Datum b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, a, b));
+}
+
+/* The sign: -1, 0 or 1. */
+static inline int
+svc_amount_sign(Datum a)
+{
+	return svc_amount_compare(a, svc_amount_from(0));
+}
+
+static inline Datum
+svc_amount_least(Datum a, Datum b)
+{
+	return svc_amount_compare(a, b) <= 0 ? a : b;
+}
+
+static inline Datum
+svc_amount_greatest(Datum a, Datum b)
+{
+	return svc_amount_compare(a, b) >= 0 ? a : b;
+}
+
+static inline char *
+svc_amount_text(Datum a)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, a));
+}
+
+#endif							/* SVC_AMOUNT_H */

@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * argument.c
+ *	  Arguments of SQL-callable functions, checked.
+ *
+ * Each function takes the position of an argument, counted from 0, and what
+ * it is called in messages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "amount.h"
+#include "argument.h"
+
+static void report_null(const char *what) pg_attribute_noreturn();
+
+/* An id, a code or a key: text of 1 to 255 characters. */
+Datum
+svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		report_null(what);
+	svc_check_id(PG_GETARG_DATUM(n), what);
+	return PG_GETARG_DATUM(n);
+}
+
+/* The same, or NULL. */
+Datum
+svc_argument_optional_id(FunctionCallInfo fcinfo, int n, const char *what, bool *isnull)
+{
+	*isnull = PG_ARGISNULL(n);
+	return *isnull ? (Datum) 0 : svc_argument_id(fcinfo, n, what);
+}
+
+/* A finite amount; its sign is the caller's business. */
+Datum
+svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		report_null(what);
+	svc_check_amount(PG_GETARG_DATUM(n), what);
+	return PG_GETARG_DATUM(n);
+}
+
+/* A finite amount greater than 0. */
+Datum
+svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	Datum		amount = svc_argument_amount(fcinfo, n, what);
+
+	if (svc_amount_sign(amount) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be greater than 0", what),
+				 errdetail("It is %s.", svc_amount_text(amount)),
+				 errhint("Leave it out for 1.")));
+	return amount;
+}
+
+bool
+svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		report_null(what);
+	return PG_GETARG_BOOL(n);
+}
+
+/* An instant; NULL is the start of the transaction. */
+TimestampTz
+svc_argument_at(FunctionCallInfo fcinfo, int n)
+{
+	TimestampTz at;
+
+	if (PG_ARGISNULL(n))
+		return GetCurrentTransactionStartTimestamp();
+	at = PG_GETARG_TIMESTAMPTZ(n);
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"at\" must be finite"),
+				 errhint("Pass NULL for the present.")));
+	return at;
+}
+
+void
+svc_check_id(Datum value, const char *what)
+{
+	text	   *id = DatumGetTextPP(value);
+	int			bytes = VARSIZE_ANY_EXHDR(id);
+	int			length = pg_mbstrlen_with_len(VARDATA_ANY(id), bytes);
+
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what),
+				 errhint("Pass a text of 1 to %d characters.", SVC_ID_LENGTH_MAX)));
+	if (length > SVC_ID_LENGTH_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("%s is too long", what),
+				 errdetail("It has %d characters.", length),
+				 errhint("Pass a text of 1 to %d characters.", SVC_ID_LENGTH_MAX)));
+}
+
+/*
+ * Amounts have at most 36 digits before and 18 after the decimal point.  The
+ * limits keep sums far from numeric's own, and rows of the ledger small.
+ */
+void
+svc_check_amount(Datum value, const char *what)
+{
+	Numeric		amount = DatumGetNumeric(value);
+	Datum		limit;
+
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a finite number", what),
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
+				 errhint("For a right without a ceiling, grant it with unlimited => true.")));
+
+	limit = DirectFunctionCall3(numeric_in, CStringGetDatum("1e" CppAsString2(SVC_AMOUNT_DIGITS_MAX)),
+								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	if (DatumGetBool(DirectFunctionCall2(numeric_ge,
+										 DirectFunctionCall1(numeric_abs, value), limit)) ||
+		DatumGetInt32(DirectFunctionCall1(numeric_scale, value)) > SVC_AMOUNT_SCALE_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s has too many digits", what),
+				 errhint("Amounts have at most %d digits before and %d after the decimal point.",
+						 SVC_AMOUNT_DIGITS_MAX, SVC_AMOUNT_SCALE_MAX)));
+}
+
+static void
+report_null(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", what)));
+}

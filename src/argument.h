@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * argument.h
+ *	  Arguments of SQL-callable functions, checked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SVC_ARGUMENT_H
+#define SVC_ARGUMENT_H
+
+#include "fmgr.h"
+#include "utils/timestamp.h"
+
+#define SVC_ID_LENGTH_MAX		255 /* characters of an id, a code or a key */
+#define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
+#define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
+
+extern Datum svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what);
+extern Datum svc_argument_optional_id(FunctionCallInfo fcinfo, int n,
+									  const char *what, bool *isnull);
+extern Datum svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *what);
+extern Datum svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what);
+extern bool svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what);
+extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
+
+extern void svc_check_id(Datum value, const char *what);
+extern void svc_check_amount(Datum value, const char *what);
+
+#endif							/* SVC_ARGUMENT_H */

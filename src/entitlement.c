@@ -1,0 +1,305 @@
+/*-------------------------------------------------------------------------
+ *
+ * entitlement.c
+ *	  Entitlements: granting and checking, and the rule that every row of
+ *	  svc_entitlement obeys.
+ *
+ * Consuming is in consume.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "amount.h"
+#include "argument.h"
+#include "catalog.h"
+#include "entitlement.h"
+#include "error.h"
+#include "grant.h"
+#include "lifecycle.h"
+
+static SvcColumn status_column = {"status"};
+static SvcColumn unlimited_column = {"unlimited"};
+static SvcColumn limit_column = {"limit_amount"};
+static SvcColumn used_column = {"used_amount"};
+static SvcColumn remaining_column = {"remaining_amount"};
+static SvcColumn percent_column = {"usage_percent"};
+static SvcColumn ledger_seq_column = {"ledger_seq"};
+static SvcColumn valid_until_column = {"valid_until"};
+
+static void check_unused(SvcRowChange *change);
+static void derive_columns(SvcRowChange *change);
+static void adjust_status(SvcRowChange *change);
+static void set_status(SvcRowChange *change, const char *status);
+static void check_status_fits(SvcRowChange *change);
+static bool has_something_left(SvcRowChange *change);
+static bool is_valid_again(SvcRowChange *change);
+static void check_may_be_granted(Datum customer_id);
+
+PG_FUNCTION_INFO_V1(svc_grant_entitlement);
+PG_FUNCTION_INFO_V1(svc_check_entitlement);
+
+/*
+ * svc_grant_entitlement(customer_id, code, limit_amount, ...) -> id
+ *
+ * Grants a customer a right: a row of its own, which stacks with others of
+ * the same code.  Arguments and their meaning: COMMENT ON FUNCTION in
+ * sql/40_entitlement.sql.
+ *
+ * Locks: FOR KEY SHARE on the customer, as the foreign key does.
+ */
+Datum
+svc_grant_entitlement(PG_FUNCTION_ARGS)
+{
+	static SvcStatement statement = {
+		"INSERT INTO @extschema@.svc_entitlement"
+		" (customer_id, code, limit_amount, unlimited, value, type, name, description,"
+		"  priority, source, source_id, valid_from, valid_until, id)"
+		" VALUES ($1, $2, $3, $4, $5,"
+		"  coalesce($6, CASE WHEN $3 IS NOT NULL OR $4 THEN 'quota' ELSE 'feature' END),"
+		"  coalesce($7, $2), $8, $9, $10, $11, $12, $13,"
+		"  coalesce($14, @extschema@.svc_new_id('ent')))"
+		" RETURNING id",
+		14, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
+		INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID}
+	};
+	Datum		values[14];
+	bool		isnull[14];
+	Datum		id;
+	SvcCall		call;
+
+	for (int i = 0; i < 14; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		isnull[i] = PG_ARGISNULL(i);
+	}
+	values[0] = svc_argument_id(fcinfo, 0, "customer id");
+	values[1] = svc_argument_id(fcinfo, 1, "entitlement code");
+	if (!isnull[2])
+		values[2] = svc_argument_amount(fcinfo, 2, "limit_amount");
+	values[3] = BoolGetDatum(svc_argument_bool(fcinfo, 3, "unlimited"));
+	if (!isnull[2] && svc_amount_sign(values[2]) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("limit_amount must not be negative"),
+				 errdetail("It is %s.", svc_amount_text(values[2])),
+				 errhint("A limit of 0 grants nothing; NULL grants a right that is not counted.")));
+	if (!isnull[12] && PG_GETARG_TIMESTAMPTZ(12) <= GetCurrentTransactionStartTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("valid_until must be in the future"),
+				 errdetail("It is %s.", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(12))),
+				 errhint("Pass NULL for a grant that does not end by itself.")));
+	values[13] = svc_argument_optional_id(fcinfo, 13, "entitlement id", &isnull[13]);
+
+	svc_call_begin(&call, fcinfo);
+	check_may_be_granted(values[0]);
+	svc_lifecycle_write(SVC_ENTITLEMENT, "grant", &statement, values, isnull);
+	id = svc_statement_value(0, 1, &isnull[0]);
+	id = svc_call_keep(&call, id);
+	svc_call_end(&call);
+	return id;
+}
+
+/*
+ * svc_check_entitlement(customer_id, code, amount, at) -> svc_decision
+ *
+ * What svc_consume_entitlement would decide.  Writes nothing, takes no lock,
+ * sees what the calling query sees, and works on a standby.
+ */
+Datum
+svc_check_entitlement(PG_FUNCTION_ARGS)
+{
+	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
+	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
+	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount");
+	TimestampTz at = svc_argument_at(fcinfo, 3);
+	TupleDesc	desc;
+	SvcGrantSet set = {0};
+	SvcDecision decision;
+	SvcReason	gate;
+	Datum		result;
+	SvcCall		call;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "svc_check_entitlement must return a row");
+
+	svc_call_begin(&call, fcinfo);
+	gate = svc_grant_gate(customer_id, true);
+	if (gate == SVC_OK)
+		svc_grant_read(&set, customer_id, code, at);
+	svc_grant_decide(&decision, &set, amount);
+	if (gate != SVC_OK)
+		decision.reason = gate;
+	result = svc_call_keep(&call, svc_decision_datum(&decision, desc));
+	svc_call_end(&call);
+	return result;
+}
+
+/*
+ * The rule of svc_entitlement (see lifecycle.h).
+ *
+ * Derived columns are computed, whatever was written to them; the status
+ * follows the counters: a row whose limit is raised is active again, one
+ * whose limit is lowered to what is used is exhausted.
+ */
+void
+svc_entitlement_rule(SvcRowChange *change)
+{
+	if (change->is_insert)
+		check_unused(change);
+	else if (!svc_lifecycle_by_function(change))
+	{
+		adjust_status(change);
+		check_status_fits(change);
+	}
+	derive_columns(change);
+}
+
+/* A new row has used nothing: what it uses goes through the ledger. */
+static void
+check_unused(SvcRowChange *change)
+{
+	static SvcColumn *const counters[] = {&used_column, &ledger_seq_column};
+	bool		isnull;
+	Datum		used = svc_row_new(change, &used_column, &isnull);
+	bool		is_used = !isnull && svc_amount_sign(used) != 0;
+	Datum		seq = svc_row_new(change, &ledger_seq_column, &isnull);
+	bool		is_numbered = !isnull && DatumGetInt64(seq) != 0;
+
+	if (is_used || is_numbered)
+		svc_lifecycle_refuse_column(change, counters[is_used ? 0 : 1]->name,
+									"Insert the row without it and use svc_consume_entitlement().");
+}
+
+/* remaining_amount = greatest(available, 0); usage_percent = 100 at limit 0. */
+static void
+derive_columns(SvcRowChange *change)
+{
+	bool		isnull;
+	bool		no_limit;
+	bool		unlimited = DatumGetBool(svc_row_new(change, &unlimited_column, &isnull)) && !isnull;
+	Datum		limit = svc_row_new(change, &limit_column, &no_limit);
+	Datum		used = svc_row_new(change, &used_column, &isnull);
+	Datum		remaining;
+	Datum		percent;
+
+	if (unlimited || no_limit || isnull)
+	{
+		svc_row_set(change, &remaining_column, (Datum) 0, true);
+		svc_row_set(change, &percent_column, (Datum) 0, true);
+		return;
+	}
+	remaining = svc_amount_greatest(svc_amount_subtract(limit, used), svc_amount_from(0));
+	percent = svc_amount_from(100);
+	if (svc_amount_sign(limit) > 0)
+		percent = DirectFunctionCall2(numeric_div,
+									  DirectFunctionCall2(numeric_mul, used, percent), limit);
+	svc_row_set(change, &remaining_column, remaining, false);
+	svc_row_set(change, &percent_column,
+				DirectFunctionCall2(numeric_round, percent, Int32GetDatum(2)), false);
+}
+
+/* When plain SQL leaves the status alone, let it follow what was changed. */
+static void
+adjust_status(SvcRowChange *change)
+{
+	char	   *status = svc_row_new_text(change, &status_column);
+
+	if (status == NULL || svc_row_column_differs(change, &status_column))
+		return;
+	if (strcmp(status, "active") == 0 && svc_row_column_differs(change, &limit_column) &&
+		!has_something_left(change))
+		set_status(change, "exhausted");
+	else if (strcmp(status, "exhausted") == 0 && has_something_left(change))
+		set_status(change, "active");
+	else if (strcmp(status, "expired") == 0 && is_valid_again(change))
+		set_status(change, "active");
+}
+
+static void
+set_status(SvcRowChange *change, const char *status)
+{
+	svc_row_set(change, &status_column, CStringGetTextDatum(status), false);
+}
+
+/*
+ * When plain SQL does set the status, hold it to the guards of the table of
+ * transitions, so that status and counters never contradict each other.
+ */
+static void
+check_status_fits(SvcRowChange *change)
+{
+	char	   *to = svc_row_new_text(change, &status_column);
+	char	   *from = svc_row_old_text(change, &status_column);
+	bool		left = has_something_left(change);
+
+	if (to == NULL || strcmp(from, to) == 0)
+		return;
+	if ((strcmp(to, "exhausted") == 0 && left) ||
+		(strcmp(to, "active") == 0 && strcmp(from, "exhausted") == 0 && !left))
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot change entitlement status from \"%s\" to \"%s\" while something is %s",
+						from, to, left ? "left" : "lacking"),
+				 errdetail("The status follows limit_amount and used_amount."),
+				 errhint("Change limit_amount, or set status \"suspended\" or \"revoked\".")));
+}
+
+/* Can anything more be consumed from the new row, by its limit? */
+static bool
+has_something_left(SvcRowChange *change)
+{
+	bool		isnull;
+	bool		no_limit;
+	Datum		unlimited = svc_row_new(change, &unlimited_column, &isnull);
+	Datum		limit;
+	Datum		used;
+
+	if (!isnull && DatumGetBool(unlimited))
+		return true;
+	limit = svc_row_new(change, &limit_column, &no_limit);
+	used = svc_row_new(change, &used_column, &isnull);
+	return no_limit || isnull || svc_amount_compare(used, limit) < 0;
+}
+
+/* Was valid_until moved ahead of now? */
+static bool
+is_valid_again(SvcRowChange *change)
+{
+	bool		isnull;
+	Datum		valid_until = svc_row_new(change, &valid_until_column, &isnull);
+
+	if (!svc_row_column_differs(change, &valid_until_column))
+		return false;
+	return isnull || DatumGetTimestampTz(valid_until) > GetCurrentTransactionStartTimestamp();
+}
+
+/* Refuse a customer that does not exist, or not any more. */
+static void
+check_may_be_granted(Datum customer_id)
+{
+	static SvcStatement statement = {
+		"SELECT status FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
+		1, {TEXTOID}
+	};
+	char	   *status;
+
+	if (svc_statement_run(&statement, &customer_id, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_UNKNOWN_ROW),
+				 errmsg("customer \"%s\" does not exist", TextDatumGetCString(customer_id)),
+				 errdetail("An entitlement belongs to a customer."),
+				 errhint("Create the customer first, with svc_create_customer().")));
+	status = svc_statement_text(0, 1);
+	if (strcmp(status, "merged") == 0 || strcmp(status, "deleted") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot grant an entitlement to a customer that is %s", status),
+				 errdetail("Customer \"%s\" has this status.", TextDatumGetCString(customer_id)),
+				 errhint("Grant it to the customer that has taken its place.")));
+}

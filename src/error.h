@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * error.h
+ *	  The SQLSTATEs of svc, all of class SV, in one place.
+ *
+ * A denial is a result; an error is misuse, conflict or damage.  A plain
+ * mistake in an argument (NULL, out of range, unknown mode) carries the
+ * standard code of class 22; what only svc can refuse has a code here.
+ * README lists these codes; test/tidy.sh proves that it lists all of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SVC_ERROR_H
+#define SVC_ERROR_H
+
+#include "utils/elog.h"
+
+/* a status change that the noun's lifecycle does not allow */
+#define ERRCODE_SVC_FORBIDDEN_TRANSITION	MAKE_SQLSTATE('S', 'V', '0', '0', '1')
+/* svc_install() has not been run, or its tables are of another version */
+#define ERRCODE_SVC_NOT_INSTALLED			MAKE_SQLSTATE('S', 'V', '0', '0', '2')
+/* svc_require_entitlement() was refused what it required */
+#define ERRCODE_SVC_ENTITLEMENT_DENIED		MAKE_SQLSTATE('S', 'V', '0', '0', '3')
+/* an idempotency key came back with other arguments */
+#define ERRCODE_SVC_KEY_REUSED				MAKE_SQLSTATE('S', 'V', '0', '0', '4')
+/* a column that only svc's own functions write was written by hand */
+#define ERRCODE_SVC_MAINTAINED_COLUMN		MAKE_SQLSTATE('S', 'V', '0', '0', '6')
+/* a row that must stay was deleted, or an append-only row was changed */
+#define ERRCODE_SVC_PERMANENT_ROW			MAKE_SQLSTATE('S', 'V', '0', '0', '7')
+/* the customer or other row named in a call does not exist */
+#define ERRCODE_SVC_UNKNOWN_ROW				MAKE_SQLSTATE('S', 'V', '0', '0', '8')
+/* a property that the noun does not have, or that a caller cannot set */
+#define ERRCODE_SVC_UNKNOWN_PROPERTY		MAKE_SQLSTATE('S', 'V', '0', '0', '9')
+/* a property whose JSON value is of the wrong type */
+#define ERRCODE_SVC_PROPERTY_TYPE			MAKE_SQLSTATE('S', 'V', '0', '1', '0')
+/* consuming a right that is not counted */
+#define ERRCODE_SVC_NOT_METERED				MAKE_SQLSTATE('S', 'V', '0', '1', '1')
+
+#endif							/* SVC_ERROR_H */

@@ -1,0 +1,801 @@
+/*-------------------------------------------------------------------------
+ *
+ * lifecycle.c
+ *	  The triggers that keep every noun's row within its lifecycle.
+ *
+ * Two triggers on each noun's table do the work, for INSERT and UPDATE by
+ * anyone, with SQL or through svc's functions:
+ *
+ * BEFORE (zzz_svc_lifecycle; triggers fire in the order of their names, so a
+ * user's own BEFORE trigger has already had its say): refuses changes of
+ * columns that svc maintains, runs the noun's own rule, finds the line of the
+ * transition table that explains the change or refuses it, and moves the
+ * row's revision on by one for each event of that line.
+ *
+ * AFTER (zzz_svc_event; only when revision or status changed): looks the
+ * change up again, in case a trigger that sorts later still changed the row,
+ * and appends the events.
+ *
+ * What a change *means* is its action.  svc's functions announce theirs
+ * (svc_lifecycle_write); a plain statement takes the first line of the table
+ * that explains it.
+ *
+ * A row that is inserted with its revision is *restored*: it comes from a
+ * dump, is stored as it is, and makes no event.  That would let a writer
+ * bypass the log, so only the tables' owner may do it.
+ *
+ * Locks: none but the row's own, which the triggering statement holds.  It is
+ * what makes a row's revisions run 1, 2, 3 ... in the order of its commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "catalog.h"
+#include "error.h"
+#include "event.h"
+#include "lifecycle.h"
+
+/* Columns of every noun that only svc writes, besides the noun's own. */
+#define MAINTAINED_EVERYWHERE	"id customer_id revision"
+
+/* Columns whose change is never reported: they change with every event. */
+#define BOOKKEEPING				"revision updated_at"
+
+/* An action that a function of svc has announced for the statement it runs. */
+typedef struct Announcement
+{
+	SvcNoun		noun;
+	const char *action;
+	int			trigger_depth;	/* of the announcing function */
+} Announcement;
+
+static const Announcement *announced = NULL;
+
+static SvcLifecycleRule rules[SVC_NOUN_COUNT];
+
+/* Restored rows whose AFTER trigger has not run yet; hashes of their keys. */
+static HTAB *restored = NULL;
+
+static SvcColumn id_column = {"id"};
+static SvcColumn customer_id_column = {"customer_id"};
+static SvcColumn status_column = {"status"};
+static SvcColumn revision_column = {"revision"};
+static SvcColumn created_at_column = {"created_at"};
+static SvcColumn updated_at_column = {"updated_at"};
+
+static SvcNoun check_trigger(FunctionCallInfo fcinfo);
+static HeapTuple before_insert(TriggerData *trigger, SvcNoun noun);
+static HeapTuple before_update(TriggerData *trigger, SvcNoun noun);
+static bool is_same_row(SvcRowChange *change);
+static void check_maintained_columns(SvcRowChange *change);
+static bool is_reportable_change(SvcRowChange *change);
+static const char *announced_action(SvcNoun noun);
+static const SvcTransition *explain_change(SvcRowChange *change);
+static int	event_count(const SvcTransition *transition, const char *from, const char *to);
+static int64 row_revision(SvcRowChange *change);
+static void append_events(SvcRowChange *change, const SvcTransition *transition);
+static Datum describe_changes(SvcRowChange *change, bool *any);
+static void append_json_value(StringInfo json, Oid type, Datum value, bool isnull);
+static uint64 row_hash(SvcRowChange *change);
+static void note_restored(SvcRowChange *change);
+static bool forget_restored(SvcRowChange *change);
+static void drop_restored(XactEvent event, void *arg);
+static char *name_row(SvcRowChange *change);
+static char *list_next_statuses(SvcNoun noun, int from);
+static void check_may_restore(SvcRowChange *change);
+static void report_permanent_row(SvcRowChange *change) pg_attribute_noreturn();
+static void report_transition(SvcRowChange *change, const char *from, const char *to) pg_attribute_noreturn();
+static void report_later_trigger(SvcRowChange *change) pg_attribute_noreturn();
+
+PG_FUNCTION_INFO_V1(svc_lifecycle);
+PG_FUNCTION_INFO_V1(svc_lifecycle_event);
+PG_FUNCTION_INFO_V1(svc_append_only);
+PG_FUNCTION_INFO_V1(svc_transitions);
+
+/*
+ * svc_lifecycle('noun'): BEFORE INSERT OR UPDATE OR DELETE, each row.
+ */
+Datum
+svc_lifecycle(PG_FUNCTION_ARGS)
+{
+	SvcNoun		noun = check_trigger(fcinfo);
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return PointerGetDatum(before_insert(trigger, noun));
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return PointerGetDatum(before_update(trigger, noun));
+	report_permanent_row(svc_row_open(trigger->tg_relation, noun, NULL,
+									  trigger->tg_trigtuple));
+}
+
+/*
+ * svc_lifecycle_event('noun'): AFTER INSERT OR UPDATE, each row.
+ */
+Datum
+svc_lifecycle_event(PG_FUNCTION_ARGS)
+{
+	SvcNoun		noun = check_trigger(fcinfo);
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const SvcTransition *transition;
+	SvcRowChange *change;
+	SvcCall		call;
+
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		change = svc_row_open(trigger->tg_relation, noun, NULL, trigger->tg_trigtuple);
+		if (forget_restored(change))
+			return PointerGetDatum(NULL);
+	}
+	else
+		change = svc_row_open(trigger->tg_relation, noun,
+							  trigger->tg_trigtuple, trigger->tg_newtuple);
+
+	change->action = announced_action(noun);
+	transition = explain_change(change);
+
+	svc_call_begin(&call, fcinfo);
+	append_events(change, transition);
+	svc_call_end(&call);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * svc_append_only(): BEFORE UPDATE OR DELETE, each row, of a log, and BEFORE
+ * TRUNCATE of any table of svc.
+ */
+Datum
+svc_append_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const char *verb;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("svc_append_only() must be called as a trigger")));
+
+	verb = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "update" :
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "delete" : "truncate";
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_PERMANENT_ROW),
+			 errmsg("cannot %s table \"%s\"", verb,
+					RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("The rows of this table are the record of what happened."),
+			 errhint("Correct by a further entry, made by a function of svc.")));
+}
+
+/*
+ * svc_transitions() -> the lifecycles, one row for each status that a line of
+ * the table can be taken from.
+ */
+Datum
+svc_transitions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+
+	for (int n = 0; n < svc_transition_count(); n++)
+	{
+		const SvcTransition *t = svc_transition_get(n);
+		Datum		events[SVC_TRANSITION_EVENTS_MAX];
+
+		for (int i = 0; i < t->event_count; i++)
+			events[i] = CStringGetTextDatum(t->events[i].name);
+
+		for (int from = SVC_STATUS_NONE; from < SVC_STATUS_MAX; from++)
+		{
+			int			to = t->to == SVC_STATUS_NONE ? from : t->to;
+			Datum		values[7];
+			bool		isnull[7] = {false};
+
+			if (!svc_transition_leaves(t, from))
+				continue;
+			values[0] = Int32GetDatum(n + 1);
+			values[1] = CStringGetTextDatum(svc_noun_info(t->noun)->name);
+			values[2] = CStringGetTextDatum(t->action);
+			isnull[3] = from == SVC_STATUS_NONE;
+			values[3] = isnull[3] ? (Datum) 0 :
+				CStringGetTextDatum(svc_status_name(t->noun, from));
+			values[4] = CStringGetTextDatum(svc_status_name(t->noun, to));
+			values[5] = PointerGetDatum(construct_array(events, t->event_count, TEXTOID,
+														-1, false, TYPALIGN_INT));
+			isnull[6] = t->guard == NULL;
+			values[6] = isnull[6] ? (Datum) 0 : CStringGetTextDatum(t->guard);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+		}
+	}
+	return (Datum) 0;
+}
+
+/* To be called from _PG_init. */
+void
+svc_lifecycle_set_rule(SvcNoun noun, SvcLifecycleRule rule)
+{
+	static bool callback_registered = false;
+
+	if (!callback_registered)
+	{
+		RegisterXactCallback(drop_restored, NULL);
+		callback_registered = true;
+	}
+	rules[noun] = rule;
+}
+
+/*
+ * Run a statement that writes a noun's rows, and say which action it is.
+ *
+ * The announcement holds for triggers that this statement fires itself.  What
+ * a user's trigger does inside it is plain SQL again: it runs one trigger
+ * deeper.
+ */
+uint64
+svc_lifecycle_write(SvcNoun noun, const char *action, SvcStatement *statement,
+					Datum *values, const bool *isnull)
+{
+	const Announcement *outer = announced;
+	Announcement mine;
+	uint64		rows;
+
+	Assert(svc_action_exists(noun, action));
+	mine.noun = noun;
+	mine.action = action;
+	mine.trigger_depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+
+	announced = &mine;
+	PG_TRY();
+	{
+		rows = svc_statement_run(statement, values, isnull);
+	}
+	PG_FINALLY();
+	{
+		announced = outer;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/* Is this change made by a function of svc, not by plain SQL? */
+bool
+svc_lifecycle_by_function(SvcRowChange *change)
+{
+	return change->action != NULL;
+}
+
+/* Refuse a write to a column that svc keeps itself. */
+void
+svc_lifecycle_refuse_column(SvcRowChange *change, const char *column, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_MAINTAINED_COLUMN),
+			 errmsg("column \"%s\" of \"%s\" cannot be written by hand", column,
+					RelationGetRelationName(change->rel)),
+			 errdetail("%s was to be changed.", name_row(change)),
+			 errhint("%s", hint),
+			 errtablecol(change->rel, get_attnum(RelationGetRelid(change->rel), column))));
+}
+
+/*
+ * The noun of a trigger, from its argument: on a shard the table's name would
+ * not tell.  Refuses tables outside the extension's schema, where the trigger
+ * would write events about rows that are not ours.
+ */
+static SvcNoun
+check_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	SvcNoun		noun;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as a row trigger",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	if (RelationGetNamespace(trigger->tg_relation) !=
+		get_func_namespace(fcinfo->flinfo->fn_oid) ||
+		trigger->tg_trigger->tgnargs != 1 ||
+		!svc_noun_find(trigger->tg_trigger->tgargs[0], &noun))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" is not a trigger of a table of svc",
+						trigger->tg_trigger->tgname),
+				 errhint("svc_install() makes the triggers that svc needs.")));
+	return noun;
+}
+
+static HeapTuple
+before_insert(TriggerData *trigger, SvcNoun noun)
+{
+	SvcRowChange *change = svc_row_open(trigger->tg_relation, noun, NULL,
+										trigger->tg_trigtuple);
+	const SvcTransition *transition;
+	char	   *status;
+	bool		isnull;
+
+	(void) svc_row_new(change, &revision_column, &isnull);
+	if (!isnull)
+	{
+		check_may_restore(change);
+		note_restored(change);
+		return trigger->tg_trigtuple;
+	}
+	(void) forget_restored(change);
+
+	change->action = announced_action(noun);
+	if (rules[noun] != NULL)
+		rules[noun] (change);
+
+	/* NULL is for the column's NOT NULL to refuse */
+	status = svc_row_new_text(change, &status_column);
+	if (status == NULL)
+		return svc_row_form(change, trigger->tg_trigtuple);
+
+	transition = explain_change(change);
+	svc_row_set(change, &revision_column,
+				Int64GetDatum(event_count(transition, NULL, status)), false);
+	(void) svc_row_new(change, &created_at_column, &isnull);
+	if (isnull)
+		svc_row_set(change, &created_at_column,
+					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+	svc_row_set(change, &updated_at_column,
+				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+	return svc_row_form(change, trigger->tg_trigtuple);
+}
+
+static HeapTuple
+before_update(TriggerData *trigger, SvcNoun noun)
+{
+	SvcRowChange *change = svc_row_open(trigger->tg_relation, noun,
+										trigger->tg_trigtuple, trigger->tg_newtuple);
+	char	   *status;
+
+	change->action = announced_action(noun);
+	if (!svc_lifecycle_by_function(change))
+	{
+		if (is_same_row(change))
+			return trigger->tg_newtuple;
+		check_maintained_columns(change);
+	}
+	if (rules[noun] != NULL)
+		rules[noun] (change);
+
+	/* NULL is for the column's NOT NULL to refuse */
+	status = svc_row_new_text(change, &status_column);
+	if (status == NULL)
+		return svc_row_form(change, trigger->tg_newtuple);
+
+	if (is_reportable_change(change))
+	{
+		const SvcTransition *transition = explain_change(change);
+		int			count = event_count(transition,
+										svc_row_old_text(change, &status_column), status);
+
+		if (count > 0)
+			svc_row_set(change, &revision_column,
+						Int64GetDatum(row_revision(change) + count), false);
+	}
+	svc_row_set(change, &updated_at_column,
+				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+	return svc_row_form(change, trigger->tg_newtuple);
+}
+
+/* An UPDATE that changes nothing is nothing. */
+static bool
+is_same_row(SvcRowChange *change)
+{
+	for (int i = 0; i < RelationGetDescr(change->rel)->natts; i++)
+	{
+		if (svc_row_differs(change, i))
+			return false;
+	}
+	return true;
+}
+
+static void
+check_maintained_columns(SvcRowChange *change)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (!svc_row_differs(change, i))
+			continue;
+		if (svc_noun_list_has(MAINTAINED_EVERYWHERE, name))
+			svc_lifecycle_refuse_column(change, name,
+										"Keys and revisions of svc's rows never change.");
+		if (svc_noun_list_has(svc_noun_info(change->noun)->maintained, name))
+			svc_lifecycle_refuse_column(change, name,
+										"Use the functions of svc, which keep the ledger too.");
+	}
+}
+
+/*
+ * Is there anything that the lifecycle has a say in?  An announced action
+ * always; else a change of a column that is neither counter nor bookkeeping.
+ * Nouns without the action "update" allow plain changes without an event.
+ */
+static bool
+is_reportable_change(SvcRowChange *change)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+	const char *counters = svc_noun_info(change->noun)->counters;
+
+	if (svc_lifecycle_by_function(change) ||
+		svc_row_column_differs(change, &status_column))
+		return true;
+	if (!svc_action_exists(change->noun, "update"))
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (svc_row_differs(change, i) &&
+			!svc_noun_list_has(counters, name) &&
+			!svc_noun_list_has(BOOKKEEPING, name))
+			return true;
+	}
+	return false;
+}
+
+/* The action announced for the statement that fired this very trigger. */
+static const char *
+announced_action(SvcNoun noun)
+{
+	int			depth;
+
+	if (announced == NULL || announced->noun != noun)
+		return NULL;
+	depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+	return depth == announced->trigger_depth + 1 ? announced->action : NULL;
+}
+
+/* The line of the table that allows this change, or an error. */
+static const SvcTransition *
+explain_change(SvcRowChange *change)
+{
+	char	   *from_name = NULL;
+	char	   *to_name = svc_row_new_text(change, &status_column);
+	int			from = SVC_STATUS_NONE;
+	int			to = svc_status_find(change->noun, to_name);
+	const SvcTransition *transition;
+
+	if (!change->is_insert)
+	{
+		from_name = svc_row_old_text(change, &status_column);
+		from = svc_status_find(change->noun, from_name);
+	}
+	transition = svc_transition_match(change->noun, change->action, from, to);
+	if (transition == NULL)
+		report_transition(change, from_name, to_name);
+	return transition;
+}
+
+/*
+ * How many events a transition makes here.  The hot ones, a consume or a
+ * recording that leaves the status as it is, have their ledger as a record
+ * and make none unless svc.consumed_events asks for it.
+ */
+static int
+event_count(const SvcTransition *transition, const char *from, const char *to)
+{
+	bool		hot = strcmp(transition->action, "consume") == 0 ||
+		strcmp(transition->action, "record") == 0;
+
+	if (hot && from != NULL && strcmp(from, to) == 0 && !svc_consumed_events)
+		return 0;
+	return transition->event_count;
+}
+
+/* The revision before the change. */
+static int64
+row_revision(SvcRowChange *change)
+{
+	bool		isnull;
+
+	if (change->is_insert)
+		return 0;
+	return DatumGetInt64(svc_row_old(change, &revision_column, &isnull));
+}
+
+/*
+ * Append the events of a change.  The first carries the change of status and
+ * of columns; what follows happened with it, and has from = to.
+ */
+static void
+append_events(SvcRowChange *change, const SvcTransition *transition)
+{
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+	bool		isnull;
+	int64		revision = row_revision(change);
+	int64		new_revision = DatumGetInt64(svc_row_new(change, &revision_column, &isnull));
+	char	   *to = svc_row_new_text(change, &status_column);
+	SvcEvent	event = {0};
+
+	event.noun = change->noun;
+	event.action = transition->action;
+	event.entity_id = svc_row_new_text(change, &id_column);
+	event.customer_id = info->key == SVC_KEY_IS_CUSTOMER ? event.entity_id :
+		info->key == SVC_KEY_OF_CUSTOMER ? svc_row_new_text(change, &customer_id_column) : "";
+	event.from_status = change->is_insert ? NULL : svc_row_old_text(change, &status_column);
+	event.to_status = to;
+
+	if (new_revision - revision != event_count(transition, event.from_status, to))
+		report_later_trigger(change);
+
+	if (!change->is_insert)
+		event.changes = describe_changes(change, &event.has_changes);
+	for (int i = 0; revision < new_revision; i++)
+	{
+		event.name = &transition->events[i];
+		event.revision = ++revision;
+		svc_event_append(&event);
+		event.from_status = to;
+		event.has_changes = false;
+	}
+}
+
+/* {"column": {"old": ..., "new": ...}} for all that changed. */
+static Datum
+describe_changes(SvcRowChange *change, bool *any)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+	StringInfoData json;
+
+	*any = false;
+	initStringInfo(&json);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!svc_row_differs(change, i) ||
+			svc_noun_list_has(BOOKKEEPING, NameStr(att->attname)))
+			continue;
+		appendStringInfoChar(&json, *any ? ',' : '{');
+		escape_json(&json, NameStr(att->attname));
+		appendStringInfoString(&json, ":{\"old\":");
+		append_json_value(&json, att->atttypid, change->old_values[i], change->old_isnull[i]);
+		appendStringInfoString(&json, ",\"new\":");
+		append_json_value(&json, att->atttypid, change->new_values[i], change->new_isnull[i]);
+		appendStringInfoChar(&json, '}');
+		*any = true;
+	}
+	if (!*any)
+		return (Datum) 0;
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/* Timestamps are written in UTC, whatever the session's time zone. */
+static void
+append_json_value(StringInfo json, Oid type, Datum value, bool isnull)
+{
+	char		instant[MAXDATELEN + 1];
+	int			utc = 0;
+	Oid			output;
+	bool		is_varlena;
+	char	   *printed;
+
+	if (isnull)
+	{
+		appendStringInfoString(json, "null");
+		return;
+	}
+	if (type == TIMESTAMPTZOID)
+	{
+		JsonEncodeDateTime(instant, value, type, &utc);
+		escape_json(json, instant);
+		return;
+	}
+
+	getTypeOutputInfo(type, &output, &is_varlena);
+	printed = OidOutputFunctionCall(output, value);
+	switch (type)
+	{
+		case BOOLOID:
+			appendStringInfoString(json, DatumGetBool(value) ? "true" : "false");
+			break;
+		case JSONBOID:
+		case INT4OID:
+		case INT8OID:
+			appendStringInfoString(json, printed);
+			break;
+		case NUMERICOID:
+			/* NaN and infinities are no JSON numbers */
+			if (printed[0] == 'N' || printed[0] == 'I' || printed[1] == 'I')
+				escape_json(json, printed);
+			else
+				appendStringInfoString(json, printed);
+			break;
+		default:
+			escape_json(json, printed);
+			break;
+	}
+}
+
+/* A hash of table and key; what is NULL in a key is refused later. */
+static uint64
+row_hash(SvcRowChange *change)
+{
+	uint64		hash = RelationGetRelid(change->rel);
+	char	   *id = svc_row_new_text(change, &id_column);
+	char	   *customer = NULL;
+
+	if (svc_noun_info(change->noun)->key == SVC_KEY_OF_CUSTOMER)
+		customer = svc_row_new_text(change, &customer_id_column);
+	if (id != NULL)
+		hash = hash_bytes_extended((unsigned char *) id, strlen(id), hash);
+	if (customer != NULL)
+		hash = hash_bytes_extended((unsigned char *) customer, strlen(customer), hash);
+	return hash;
+}
+
+/*
+ * Remember a restored row until its AFTER trigger.  That one sees the row as
+ * it was stored and could not tell it from a new one, which has been given
+ * its revision here.
+ */
+static void
+note_restored(SvcRowChange *change)
+{
+	uint64		hash = row_hash(change);
+
+	if (restored == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(uint64);
+		control.entrysize = sizeof(uint64);
+		control.hcxt = TopTransactionContext;
+		restored = hash_create("svc restored rows", 256, &control,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(restored, &hash, HASH_ENTER, NULL);
+}
+
+/* Forget a row that was noted; false when it was not. */
+static bool
+forget_restored(SvcRowChange *change)
+{
+	uint64		hash;
+	bool		found;
+
+	if (restored == NULL)
+		return false;
+	hash = row_hash(change);
+	(void) hash_search(restored, &hash, HASH_REMOVE, &found);
+	return found;
+}
+
+/* The memory goes with the transaction; so must the pointer. */
+static void
+drop_restored(XactEvent event, void *arg)
+{
+	restored = NULL;
+}
+
+/* 'Entitlement "e1" of customer "c1"' */
+static char *
+name_row(SvcRowChange *change)
+{
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+	bool		use_old = !change->is_insert;
+	char	   *id = use_old ? svc_row_old_text(change, &id_column) :
+		svc_row_new_text(change, &id_column);
+
+	if (info->key == SVC_KEY_OF_CUSTOMER)
+		return psprintf("%s \"%s\" of customer \"%s\"", info->title, id,
+						use_old ? svc_row_old_text(change, &customer_id_column) :
+						svc_row_new_text(change, &customer_id_column));
+	return psprintf("%s \"%s\"", info->title, id);
+}
+
+/* '"active", "churned"', or NULL when there is none. */
+static char *
+list_next_statuses(SvcNoun noun, int from)
+{
+	StringInfoData list;
+	uint32		listed = 0;
+
+	initStringInfo(&list);
+	for (int n = 0; n < svc_transition_count(); n++)
+	{
+		const SvcTransition *t = svc_transition_get(n);
+
+		if (t->noun != noun || !svc_transition_leaves(t, from) ||
+			t->to == SVC_STATUS_NONE || (listed & (((uint32) 1) << t->to)) != 0)
+			continue;
+		appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "",
+						 svc_status_name(noun, t->to));
+		listed |= ((uint32) 1) << t->to;
+	}
+	return list.len > 0 ? list.data : NULL;
+}
+
+/* Only who could write anything else into the table may skip the event log. */
+static void
+check_may_restore(SvcRowChange *change)
+{
+	if (!has_privs_of_role(GetUserId(), change->rel->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table \"%s\" to insert a row with its revision",
+						RelationGetRelationName(change->rel)),
+				 errdetail("%s was to be inserted as a restored row.", name_row(change)),
+				 errhint("Leave out column \"revision\"; svc sets it.")));
+}
+
+static void
+report_permanent_row(SvcRowChange *change)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_PERMANENT_ROW),
+			 errmsg("cannot delete from table \"%s\"",
+					RelationGetRelationName(change->rel)),
+			 errdetail("%s has a history that refers to it.", name_row(change)),
+			 errhint("End it by a change of status.")));
+}
+
+static void
+report_transition(SvcRowChange *change, const char *from, const char *to)
+{
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+	char	   *next = list_next_statuses(change->noun, from == NULL ? SVC_STATUS_NONE :
+										  svc_status_find(change->noun, from));
+	char	   *hint = next == NULL ? psprintf("Status \"%s\" is final.", from) :
+		psprintf(from == NULL ? "A new row can have status %s." :
+				 "Allowed next statuses are %s.", next);
+
+	if (from == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot create %s with status \"%s\"", info->name, to),
+				 errdetail("%s was to be inserted.", name_row(change)),
+				 errhint("%s", hint)));
+	if (strcmp(from, to) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot %s %s with status \"%s\"",
+						change->action ? change->action : "update", info->name, from),
+				 errdetail("%s has this status.", name_row(change)),
+				 errhint("%s", hint)));
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+			 errmsg("cannot change %s status from \"%s\" to \"%s\"", info->name, from, to),
+			 errdetail("%s has status \"%s\".", name_row(change), from),
+			 errhint("%s", hint)));
+}
+
+static void
+report_later_trigger(SvcRowChange *change)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("a trigger changed status or revision of \"%s\" after svc had checked them",
+					RelationGetRelationName(change->rel)),
+			 errdetail("%s was to be changed.", name_row(change)),
+			 errhint("Give your BEFORE trigger a name that sorts before \"zzz_svc_lifecycle\".")));
+}

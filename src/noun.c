@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * noun.c
+ *	  The table of nouns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "noun.h"
+
+/*
+ * Keys and the revision are maintained for every noun (see
+ * MAINTAINED_EVERYWHERE in lifecycle.c) and are not repeated here.
+ */
+static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
+	[SVC_CUSTOMER] = {
+		.name = "customer", .short_name = "customer", .table = "svc_customer",
+		.title = "Customer", .key = SVC_KEY_IS_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_ENTITLEMENT] = {
+		.name = "entitlement", .short_name = "entitlement", .table = "svc_entitlement",
+		.title = "Entitlement", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "used_amount remaining_amount usage_percent ledger_seq",
+		.maintained = "used_amount ledger_seq",
+	},
+	[SVC_CUSTOMER_USAGE] = {
+		.name = "customer_usage", .short_name = "usage", .table = "svc_customer_usage",
+		.title = "Customer usage", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_CUSTOMER_SEGMENT] = {
+		.name = "customer_segment", .short_name = "segment", .table = "svc_customer_segment",
+		.title = "Customer segment", .key = SVC_KEY_REFERENCE,
+		.counters = "", .maintained = "",
+	},
+	[SVC_PLAN] = {
+		.name = "plan", .short_name = "plan", .table = "svc_plan",
+		.title = "Plan", .key = SVC_KEY_REFERENCE,
+		.counters = "", .maintained = "",
+	},
+	[SVC_SUBSCRIPTION] = {
+		.name = "subscription", .short_name = "subscription", .table = "svc_subscription",
+		.title = "Subscription", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_ORDER] = {
+		.name = "order", .short_name = "order", .table = "svc_order",
+		.title = "Order", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_INVOICE] = {
+		.name = "invoice", .short_name = "invoice", .table = "svc_invoice",
+		.title = "Invoice", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_SUPPORT_TICKET] = {
+		.name = "support_ticket", .short_name = "ticket", .table = "svc_support_ticket",
+		.title = "Support ticket", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+	[SVC_USAGE] = {
+		.name = "usage", .short_name = "usage", .table = "svc_usage",
+		.title = "Usage record", .key = SVC_KEY_OF_CUSTOMER,
+		.counters = "", .maintained = "",
+	},
+};
+
+const SvcNounInfo *
+svc_noun_info(SvcNoun noun)
+{
+	Assert((int) noun >= 0 && (int) noun < SVC_NOUN_COUNT);
+	return &nouns[noun];
+}
+
+/* Find a noun by its full name; false when there is none of that name. */
+bool
+svc_noun_find(const char *name, SvcNoun *noun)
+{
+	for (int i = 0; i < SVC_NOUN_COUNT; i++)
+	{
+		if (strcmp(nouns[i].name, name) == 0)
+		{
+			*noun = (SvcNoun) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Does a space-separated list contain this column name? */
+bool
+svc_noun_list_has(const char *list, const char *column)
+{
+	size_t		len = strlen(column);
+
+	for (const char *at = strstr(list, column); at != NULL; at = strstr(at + 1, column))
+	{
+		bool		starts = at == list || at[-1] == ' ';
+		bool		ends = at[len] == '\0' || at[len] == ' ';
+
+		if (starts && ends)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * property.c
+ *	  Rows of nouns from JSON objects of properties.
+ *
+ * A *property* is a column that a caller may set, by its name.  The table
+ * itself is the list of properties, a user's own columns included; what svc
+ * maintains is not among them.  A key that is no property and a value of the
+ * wrong JSON type are errors, where the server's jsonb_populate_record()
+ * would overlook the one and convert the other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+#include "argument.h"
+#include "catalog.h"
+#include "error.h"
+#include "property.h"
+#include "statement.h"
+
+/* Columns that no caller sets, besides those that the noun maintains. */
+#define NO_PROPERTIES		"revision updated_at"
+
+/* A suggestion may differ from what was written in this many places. */
+#define NEAREST_DISTANCE_MAX	4
+
+static char *list_columns(SvcNoun noun, Relation rel, Jsonb *properties);
+static Form_pg_attribute find_property(SvcNoun noun, Relation rel, const char *key);
+static bool is_property(SvcNoun noun, Form_pg_attribute att);
+static void check_value(SvcNoun noun, Form_pg_attribute att, const JsonbValue *value);
+static const char *expected_json_type(Oid type);
+static const char *json_type_name(const JsonbValue *value);
+static char *to_snake_case(const char *key);
+static const char *nearest_property(SvcNoun noun, Relation rel, const char *key);
+static void report_unknown_property(SvcNoun noun, Relation rel, const char *key) pg_attribute_noreturn();
+
+/*
+ * Insert a row of a noun from an object of properties, and return its id.
+ *
+ * The row's columns that are not among the properties get their defaults.
+ */
+Datum
+svc_property_insert(SvcNoun noun, Jsonb *properties)
+{
+	const char *table = svc_noun_info(noun)->table;
+	Relation	rel;
+	char	   *columns;
+	char	   *sql;
+	Oid			argtype = JSONBOID;
+	Datum		value = JsonbPGetDatum(properties);
+	bool		isnull;
+
+	if (!JB_ROOT_IS_OBJECT(properties))
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_PROPERTY_TYPE),
+				 errmsg("properties of %s must be a JSON object", svc_noun_info(noun)->name),
+				 errhint("Pass an object such as '{\"name\": \"Ada\"}'.")));
+
+	rel = table_open(svc_catalog_table(table), RowExclusiveLock);
+	columns = list_columns(noun, rel, properties);
+	table_close(rel, NoLock);
+
+	if (columns[0] == '\0')
+		sql = psprintf("INSERT INTO @extschema@.%s DEFAULT VALUES RETURNING id", table);
+	else
+		sql = psprintf("INSERT INTO @extschema@.%s (%s)"
+					   " SELECT %s FROM jsonb_populate_record(NULL::@extschema@.%s, $1)"
+					   " RETURNING id",
+					   table, columns, columns, table);
+	svc_statement_run_once(sql, 1, &argtype, &value, NULL);
+	return svc_statement_value(0, 1, &isnull);
+}
+
+/* The columns that an object sets, checked, quoted and separated by commas. */
+static char *
+list_columns(SvcNoun noun, Relation rel, Jsonb *properties)
+{
+	StringInfoData columns;
+	JsonbIterator *it = JsonbIteratorInit(&properties->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	Form_pg_attribute att = NULL;
+
+	initStringInfo(&columns);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
+
+			att = find_property(noun, rel, key);
+			appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "",
+							 quote_identifier(NameStr(att->attname)));
+		}
+		else if (token == WJB_VALUE)
+			check_value(noun, att, &value);
+	}
+	return columns.data;
+}
+
+static Form_pg_attribute
+find_property(SvcNoun noun, Relation rel, const char *key)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (is_property(noun, att) && strcmp(NameStr(att->attname), key) == 0)
+			return att;
+	}
+	report_unknown_property(noun, rel, key);
+}
+
+static bool
+is_property(SvcNoun noun, Form_pg_attribute att)
+{
+	const char *name = NameStr(att->attname);
+
+	return !att->attisdropped && att->attgenerated == '\0' &&
+		!svc_noun_list_has(NO_PROPERTIES, name) &&
+		!svc_noun_list_has(svc_noun_info(noun)->maintained, name) &&
+		!svc_noun_list_has(svc_noun_info(noun)->counters, name);
+}
+
+/* Null is a value of every type; jsonb columns take any. */
+static void
+check_value(SvcNoun noun, Form_pg_attribute att, const JsonbValue *value)
+{
+	const char *expected = expected_json_type(att->atttypid);
+	const char *given = json_type_name(value);
+
+	if (value->type != jbvNull && expected != NULL && strcmp(expected, given) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_PROPERTY_TYPE),
+				 errmsg("property \"%s\" of %s must be a JSON %s",
+						NameStr(att->attname), svc_noun_info(noun)->name, expected),
+				 errdetail("It is a JSON %s.", given),
+				 errhint("The column is of type %s.", format_type_be(att->atttypid))));
+
+	if (strcmp(NameStr(att->attname), "id") == 0 && value->type == jbvString)
+		svc_check_id(PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
+															  value->val.string.len)),
+					 psprintf("%s id", svc_noun_info(noun)->name));
+}
+
+/* The JSON type that a column takes; NULL: any. */
+static const char *
+expected_json_type(Oid type)
+{
+	switch (type)
+	{
+		case JSONBOID:
+		case JSONOID:
+			return NULL;
+		case BOOLOID:
+			return "boolean";
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return "number";
+		default:
+			return OidIsValid(get_element_type(type)) ? "array" : "string";
+	}
+}
+
+static const char *
+json_type_name(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvString:
+		case jbvDatetime:
+			return "string";
+		case jbvNumeric:
+			return "number";
+		case jbvBool:
+			return "boolean";
+		case jbvArray:
+			return "array";
+		case jbvObject:
+			return "object";
+		case jbvBinary:
+			return JsonContainerIsArray(value->val.binary.data) ? "array" : "object";
+	}
+	pg_unreachable();
+}
+
+/* externalId becomes external_id, for who writes the other spelling. */
+static char *
+to_snake_case(const char *key)
+{
+	StringInfoData snake;
+
+	initStringInfo(&snake);
+	for (const char *c = key; *c != '\0'; c++)
+	{
+		if (*c >= 'A' && *c <= 'Z')
+		{
+			if (c > key)
+				appendStringInfoChar(&snake, '_');
+			appendStringInfoChar(&snake, *c - 'A' + 'a');
+		}
+		else
+			appendStringInfoChar(&snake, *c == '-' || *c == ' ' ? '_' : *c);
+	}
+	return snake.data;
+}
+
+/* The property that a key was probably meant to be, or NULL. */
+static const char *
+nearest_property(SvcNoun noun, Relation rel, const char *key)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	const char *snake = to_snake_case(key);
+	const char *nearest = NULL;
+	int			nearest_distance = NEAREST_DISTANCE_MAX + 1;
+
+	/* varstr_levenshtein() itself refuses longer strings */
+	if (strlen(snake) > NAMEDATALEN)
+		return NULL;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *name = NameStr(att->attname);
+		int			distance;
+
+		if (!is_property(noun, att))
+			continue;
+		distance = varstr_levenshtein_less_equal(snake, strlen(snake), name, strlen(name),
+												 1, 1, 1, nearest_distance - 1, true);
+		if (distance < nearest_distance)
+		{
+			nearest = name;
+			nearest_distance = distance;
+		}
+	}
+	return nearest;
+}
+
+static void
+report_unknown_property(SvcNoun noun, Relation rel, const char *key)
+{
+	const char *nearest = nearest_property(noun, rel, key);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_UNKNOWN_PROPERTY),
+			 errmsg("%s has no property \"%s\" that can be set", svc_noun_info(noun)->name, key),
+			 errdetail("Properties are the columns of table \"%s\" that svc does not maintain itself.",
+					   RelationGetRelationName(rel)),
+			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
+			 errhint("Keep what belongs to your application in property \"attributes\".")));
+}

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  A row of a noun's table on its way into the table: before and after.
+ *
+ * The rows are deformed once, into arrays that live as long as the trigger's
+ * memory context; what a trigger sets goes into the new array, and a tuple is
+ * formed anew only if something was set.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+
+#include "row.h"
+
+/* Old is NULL for a new row. */
+SvcRowChange *
+svc_row_open(Relation rel, SvcNoun noun, HeapTuple old_tuple, HeapTuple new_tuple)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	SvcRowChange *change = palloc0(sizeof(SvcRowChange));
+
+	change->rel = rel;
+	change->noun = noun;
+	change->is_insert = old_tuple == NULL;
+
+	change->new_values = palloc(desc->natts * sizeof(Datum));
+	change->new_isnull = palloc(desc->natts * sizeof(bool));
+	change->replaced = palloc0(desc->natts * sizeof(bool));
+	heap_deform_tuple(new_tuple, desc, change->new_values, change->new_isnull);
+
+	if (old_tuple != NULL)
+	{
+		change->old_values = palloc(desc->natts * sizeof(Datum));
+		change->old_isnull = palloc(desc->natts * sizeof(bool));
+		heap_deform_tuple(old_tuple, desc, change->old_values, change->old_isnull);
+	}
+	return change;
+}
+
+/* The new row as a tuple: the one given, unless something was set. */
+HeapTuple
+svc_row_form(SvcRowChange *change, HeapTuple new_tuple)
+{
+	if (!change->any_replaced)
+		return new_tuple;
+	return heap_modify_tuple(new_tuple, RelationGetDescr(change->rel),
+							 change->new_values, change->new_isnull,
+							 change->replaced);
+}
+
+/* The position of a column in arrays of values. */
+int
+svc_column_index(TupleDesc desc, SvcColumn *column)
+{
+	AttrNumber	attnum = column->attnum;
+
+	if (attnum < 1 || attnum > desc->natts ||
+		TupleDescAttr(desc, attnum - 1)->attisdropped ||
+		strcmp(NameStr(TupleDescAttr(desc, attnum - 1)->attname), column->name) != 0)
+	{
+		for (attnum = 1; attnum <= desc->natts; attnum++)
+		{
+			Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+
+			if (!att->attisdropped && strcmp(NameStr(att->attname), column->name) == 0)
+				break;
+		}
+		if (attnum > desc->natts)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("a table of svc lacks its column \"%s\"", column->name),
+					 errhint("Put the column back; svc cannot work without it.")));
+		column->attnum = attnum;
+	}
+	return attnum - 1;
+}
+
+Datum
+svc_row_new(SvcRowChange *change, SvcColumn *column, bool *isnull)
+{
+	int			index = svc_column_index(RelationGetDescr(change->rel), column);
+
+	*isnull = change->new_isnull[index];
+	return change->new_values[index];
+}
+
+Datum
+svc_row_old(SvcRowChange *change, SvcColumn *column, bool *isnull)
+{
+	int			index = svc_column_index(RelationGetDescr(change->rel), column);
+
+	Assert(!change->is_insert);
+	*isnull = change->old_isnull[index];
+	return change->old_values[index];
+}
+
+/* A text column of the new row as a C string, NULL for NULL. */
+char *
+svc_row_new_text(SvcRowChange *change, SvcColumn *column)
+{
+	bool		isnull;
+	Datum		value = svc_row_new(change, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* The same of the old row. */
+char *
+svc_row_old_text(SvcRowChange *change, SvcColumn *column)
+{
+	bool		isnull;
+	Datum		value = svc_row_old(change, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+void
+svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value, bool isnull)
+{
+	int			index = svc_column_index(RelationGetDescr(change->rel), column);
+
+	change->new_values[index] = value;
+	change->new_isnull[index] = isnull;
+	change->replaced[index] = true;
+	change->any_replaced = true;
+}
+
+/* Do the old and the new row differ in the column at this position? */
+bool
+svc_row_differs(SvcRowChange *change, int index)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(change->rel), index);
+
+	/* a generated column is computed after the BEFORE triggers */
+	if (att->attisdropped || att->attgenerated != '\0')
+		return false;
+	if (change->old_isnull[index] || change->new_isnull[index])
+		return change->old_isnull[index] != change->new_isnull[index];
+	return !datum_image_eq(change->old_values[index], change->new_values[index],
+						   att->attbyval, att->attlen);
+}
+
+bool
+svc_row_column_differs(SvcRowChange *change, SvcColumn *column)
+{
+	return svc_row_differs(change,
+						   svc_column_index(RelationGetDescr(change->rel), column));
+}
