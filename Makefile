@@ -1,9 +1,9 @@
 # svc: PGXS makefile
 #
-#   make, make install, make installcheck   as for any PostgreSQL extension;
-#                                            PG_CONFIG=... chooses the server
-#   make demo, make check                    in a private server, nothing
-#                                            installed; see test/run.sh
+#   make demo, make check
+#       in a private server, with nothing installed; see test/run.sh
+#   make, make install, make installcheck
+#       as for any PostgreSQL extension; PG_CONFIG=... chooses the server
 
 HARNESS_GOALS = demo check
 
@@ -64,29 +64,21 @@ EXTRA_CLEAN = results regression.diffs regression.out log output_iso tmp_check t
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error PG_CONFIG=$(PG_CONFIG) does not work; "make demo" installs what is missing)
+endif
 include $(PGXS)
 
 # PGXS tracks no headers.  The bitcode counts too: the server inlines it.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) svc.control
 
 # The installation script is the parts in load order.  One of them builds
-# svc_install() around a line @TABLES@, which the table definitions replace.
+# svc_install() around a line @TABLES@, which the table definitions replace;
+# without that line they would be missing, hence the grep.
 $(DATA_built): svc.control Makefile $(SQL_PARTS) $(SQL_TABLES)
-	@printf '%s\n\n' '\echo Use "CREATE EXTENSION svc" to load this file. \quit' > $@
-	awk -v tables='$(SQL_TABLES)' ' \
-		$$0 != "@TABLES@" { print; next } \
-		{ \
-			places++; \
-			count = split(tables, file, " "); \
-			for (i = 1; i <= count; i++) \
-				while ((getline line < file[i]) > 0) \
-					print line; \
-		} \
-		END { \
-			if (places != 1) { \
-				print "sql/: expected one line @TABLES@, found " places + 0 > "/dev/stderr"; \
-				exit 1; \
-			} \
-		}' $(SQL_PARTS) /dev/null >> $@
+	grep -qx '@TABLES@' $(SQL_PARTS) /dev/null
+	printf '%s\n\n' '\echo Use "CREATE EXTENSION svc" to load this file. \quit' > $@
+	sed $(foreach file,$(SQL_TABLES),-e '/^@TABLES@$$/r $(file)') -e '/^@TABLES@$$/d' \
+		$(SQL_PARTS) >> $@
 
 endif

@@ -42,6 +42,7 @@ DECLARE
     tables CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_entitlement',
                                     'svc_entitlement_ledger', 'svc_event'];
     schema name;
+    schema_oid oid;
     current_owner name;
     new_owner name;
     installed integer;
@@ -49,7 +50,7 @@ DECLARE
     relation text;
     fn regprocedure;
 BEGIN
-    SELECT n.nspname INTO STRICT schema
+    SELECT n.nspname, n.oid INTO STRICT schema, schema_oid
     FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
     WHERE x.extname = 'svc';
 
@@ -67,7 +68,7 @@ BEGIN
 
     SELECT r.rolname INTO current_owner
     FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-    WHERE c.relnamespace = schema::regnamespace AND c.relname = 'svc_meta'
+    WHERE c.relnamespace = schema_oid AND c.relname = 'svc_meta'
       AND NOT r.rolsuper;
     new_owner := coalesce(owner, current_owner);
     IF new_owner IS NULL AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -98,7 +99,7 @@ BEGIN
             EXCEPT
             SELECT format('%s.%s', c.relname, t.tgname)
             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-            WHERE c.relnamespace = schema::regnamespace AND t.tgenabled <> 'D')
+            WHERE c.relnamespace = schema_oid AND t.tgenabled <> 'D')
         THEN
             RETURN format('svc is installed in schema "%s" with tables of version %s; nothing to do',
                           schema, installed);
@@ -126,7 +127,7 @@ BEGIN
     SELECT array_agg(format('%s.%s', c.relname, t.tgname) ORDER BY c.relname, t.tgname)
     INTO made_triggers
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = schema::regnamespace AND c.relname = ANY (tables)
+    WHERE c.relnamespace = schema_oid AND c.relname = ANY (tables)
       AND t.tgname LIKE 'zzz\_svc\_%';
     INSERT INTO svc_meta (schema_version, triggers)
     VALUES (svc_schema_version(), made_triggers)

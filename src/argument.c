@@ -18,8 +18,9 @@
 
 #include "amount.h"
 #include "argument.h"
+#include "compat.h"
 
-static void report_null(const char *what) pg_attribute_noreturn();
+pg_noreturn static void report_null(const char *what);
 
 /* An id, a code or a key: text of 1 to 255 characters. */
 Datum

@@ -46,6 +46,9 @@
 
 #define META_TABLE	"svc_meta"
 
+/* What the server itself uses for such ends, from version 17 on. */
+#define SAFE_SEARCH_PATH	"pg_catalog, pg_temp"
+
 static struct
 {
 	bool		valid;
@@ -66,9 +69,9 @@ static void register_callbacks(void);
 static void forget_relation(Datum arg, Oid relid);
 static void forget_schema(Datum arg, int cacheid, uint32 hashvalue);
 static void load_cache(Oid schema);
-static void report_not_installed(Oid schema) pg_attribute_noreturn();
-static void report_other_version(int version) pg_attribute_noreturn();
-static void report_superuser_owner(Oid owner) pg_attribute_noreturn();
+pg_noreturn static void report_not_installed(Oid schema);
+pg_noreturn static void report_other_version(int version);
+pg_noreturn static void report_superuser_owner(Oid owner);
 
 /*
  * Become the owner of svc's tables, with a search_path that nobody but the
@@ -93,7 +96,7 @@ svc_call_begin(SvcCall *call, FunctionCallInfo fcinfo)
 						   SECURITY_NOFORCE_RLS);
 
 	call->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", SVC_SAFE_SEARCH_PATH,
+	(void) set_config_option("search_path", SAFE_SEARCH_PATH,
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 

@@ -13,10 +13,12 @@
 #error "svc needs PostgreSQL 15 or newer"
 #endif
 
-#if PG_VERSION_NUM >= 170000
-#define SVC_SAFE_SEARCH_PATH	GUC_SAFE_SEARCH_PATH
-#else
-#define SVC_SAFE_SEARCH_PATH	"pg_catalog, pg_temp"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn		pg_attribute_noreturn()
 #endif
 
 #endif							/* SVC_COMPAT_H */

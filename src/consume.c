@@ -44,6 +44,7 @@
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
+#include "compat.h"
 #include "error.h"
 #include "grant.h"
 #include "ledger.h"
@@ -59,8 +60,8 @@ static void describe_consumed(SvcRequest *request, SvcGrantSet *set, SvcDecision
 static bool write_lines(SvcRequest *request, SvcGrantSet *set, Datum answer);
 static void write_grant(SvcRequest *request, const SvcGrant *grant);
 static bool is_allowed(Datum answer);
-static void report_denied(SvcRequest *request, Datum answer) pg_attribute_noreturn();
-static void report_not_metered(SvcRequest *request) pg_attribute_noreturn();
+pg_noreturn static void report_denied(SvcRequest *request, Datum answer);
+pg_noreturn static void report_not_metered(SvcRequest *request);
 
 PG_FUNCTION_INFO_V1(svc_consume_entitlement);
 PG_FUNCTION_INFO_V1(svc_require_entitlement);

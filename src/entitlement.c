@@ -301,5 +301,5 @@ check_may_be_granted(Datum customer_id)
 				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
 				 errmsg("cannot grant an entitlement to a customer that is %s", status),
 				 errdetail("Customer \"%s\" has this status.", TextDatumGetCString(customer_id)),
-				 errhint("Grant it to the customer that has taken its place.")));
+				 errhint("Grant it to a customer that is still served.")));
 }

@@ -26,6 +26,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+
 #define PREFIX_LENGTH_MAX	63
 #define ID_BITS_DIGITS		26	/* base 32 digits of 128 bits */
 #define FRACTION_BITS		12	/* of a millisecond */

@@ -30,13 +30,14 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 
+#include "compat.h"
 #include "error.h"
 #include "event.h"
 #include "ledger.h"
 #include "statement.h"
 
 static void flush_log(void);
-static void report_key_reused(const SvcRequest *request) pg_attribute_noreturn();
+pg_noreturn static void report_key_reused(const SvcRequest *request);
 
 /*
  * Find the answer to an earlier request with the same key; false when there

@@ -40,6 +40,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -52,6 +53,7 @@
 #include "utils/tuplestore.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "error.h"
 #include "event.h"
 #include "lifecycle.h"
@@ -104,9 +106,9 @@ static void drop_restored(XactEvent event, void *arg);
 static char *name_row(SvcRowChange *change);
 static char *list_next_statuses(SvcNoun noun, int from);
 static void check_may_restore(SvcRowChange *change);
-static void report_permanent_row(SvcRowChange *change) pg_attribute_noreturn();
-static void report_transition(SvcRowChange *change, const char *from, const char *to) pg_attribute_noreturn();
-static void report_later_trigger(SvcRowChange *change) pg_attribute_noreturn();
+pg_noreturn static void report_permanent_row(SvcRowChange *change);
+pg_noreturn static void report_transition(SvcRowChange *change, const char *from, const char *to);
+pg_noreturn static void report_later_trigger(SvcRowChange *change);
 
 PG_FUNCTION_INFO_V1(svc_lifecycle);
 PG_FUNCTION_INFO_V1(svc_lifecycle_event);
@@ -177,7 +179,7 @@ svc_append_only(PG_FUNCTION_ARGS)
 				 errmsg("svc_append_only() must be called as a trigger")));
 
 	verb = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "update" :
-		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "delete" : "truncate";
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "delete from" : "truncate";
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_PERMANENT_ROW),
 			 errmsg("cannot %s table \"%s\"", verb,
@@ -292,7 +294,7 @@ svc_lifecycle_refuse_column(SvcRowChange *change, const char *column, const char
 			(errcode(ERRCODE_SVC_MAINTAINED_COLUMN),
 			 errmsg("column \"%s\" of \"%s\" cannot be written by hand", column,
 					RelationGetRelationName(change->rel)),
-			 errdetail("%s was to be changed.", name_row(change)),
+			 errdetail("%s was to be written.", name_row(change)),
 			 errhint("%s", hint),
 			 errtablecol(change->rel, get_attnum(RelationGetRelid(change->rel), column))));
 }
@@ -796,6 +798,6 @@ report_later_trigger(SvcRowChange *change)
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("a trigger changed status or revision of \"%s\" after svc had checked them",
 					RelationGetRelationName(change->rel)),
-			 errdetail("%s was to be changed.", name_row(change)),
+			 errdetail("%s was to be written.", name_row(change)),
 			 errhint("Give your BEFORE trigger a name that sorts before \"zzz_svc_lifecycle\".")));
 }

@@ -8,6 +8,7 @@
 #ifndef SVC_LIFECYCLE_H
 #define SVC_LIFECYCLE_H
 
+#include "compat.h"
 #include "row.h"
 #include "statement.h"
 
@@ -23,7 +24,7 @@ extern uint64 svc_lifecycle_write(SvcNoun noun, const char *action,
 								  SvcStatement *statement, Datum *values,
 								  const bool *isnull);
 extern bool svc_lifecycle_by_function(SvcRowChange *change);
-extern void svc_lifecycle_refuse_column(SvcRowChange *change, const char *column,
-										const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void svc_lifecycle_refuse_column(SvcRowChange *change, const char *column,
+										const char *hint);
 
 #endif							/* SVC_LIFECYCLE_H */

@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -23,6 +24,7 @@
 
 #include "argument.h"
 #include "catalog.h"
+#include "compat.h"
 #include "error.h"
 #include "property.h"
 #include "statement.h"
@@ -33,6 +35,9 @@
 /* A suggestion may differ from what was written in this many places. */
 #define NEAREST_DISTANCE_MAX	4
 
+/* How much of an unknown key a message shows, in bytes. */
+#define KEY_SHOWN_MAX			100
+
 static char *list_columns(SvcNoun noun, Relation rel, Jsonb *properties);
 static Form_pg_attribute find_property(SvcNoun noun, Relation rel, const char *key);
 static bool is_property(SvcNoun noun, Form_pg_attribute att);
@@ -41,7 +46,7 @@ static const char *expected_json_type(Oid type);
 static const char *json_type_name(const JsonbValue *value);
 static char *to_snake_case(const char *key);
 static const char *nearest_property(SvcNoun noun, Relation rel, const char *key);
-static void report_unknown_property(SvcNoun noun, Relation rel, const char *key) pg_attribute_noreturn();
+pg_noreturn static void report_unknown_property(SvcNoun noun, Relation rel, const char *key);
 
 /*
  * Insert a row of a noun from an object of properties, and return its id.
@@ -257,10 +262,12 @@ static void
 report_unknown_property(SvcNoun noun, Relation rel, const char *key)
 {
 	const char *nearest = nearest_property(noun, rel, key);
+	int			shown = pg_mbcliplen(key, strlen(key), KEY_SHOWN_MAX);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_UNKNOWN_PROPERTY),
-			 errmsg("%s has no property \"%s\" that can be set", svc_noun_info(noun)->name, key),
+			 errmsg("%s has no property \"%.*s\" that can be set",
+					svc_noun_info(noun)->name, shown, key),
 			 errdetail("Properties are the columns of table \"%s\" that svc does not maintain itself.",
 					   RelationGetRelationName(rel)),
 			 nearest ? errhint("Did you mean \"%s\"?", nearest) :

@@ -1,0 +1,75 @@
+-- The demo: two customers, a quota stacked from plan and promotion, consumed
+-- next to the work that it protects, rolled back, denied. Run by demo.sh.
+\set ON_ERROR_STOP on
+\pset footer off
+\pset border 1
+\t off
+
+\echo
+\echo '== Two statements install svc: code (CREATE EXTENSION) and tables'
+\echo
+SELECT svc_install();
+
+\echo '== The application has a table of its own'
+\echo
+CREATE TABLE report (id int PRIMARY KEY, customer_id text COLLATE "C" NOT NULL, title text NOT NULL);
+
+\echo '== Two customers: Ada has 3 reports by her plan and 2 by a promotion that pays first'
+\echo
+SELECT svc_create_customer('{"id": "cus_ada", "name": "Ada Lovelace", "status": "active",
+                             "company": "Analytical Engines", "monthly_spend": 49}');
+SELECT svc_create_customer('{"id": "cus_bob", "name": "Bob Moog"}');
+SELECT svc_grant_entitlement('cus_ada', 'reports', 3, source => 'plan', source_id => 'pro', id => 'ent_plan');
+SELECT svc_grant_entitlement('cus_ada', 'reports', 2, source => 'promotion', priority => 10,
+                             valid_until => now() + interval '30 days', id => 'ent_promo');
+SELECT svc_grant_entitlement('cus_ada', 'sso', value => '{"provider": "okta"}', id => 'ent_sso');
+
+\echo '== May she? A check writes nothing'
+\echo
+SELECT allowed, reason, remaining, entitlement_id FROM svc_check_entitlement('cus_ada', 'reports');
+SELECT allowed, value FROM svc_check_entitlement('cus_ada', 'sso');
+SELECT allowed, reason FROM svc_check_entitlement('cus_bob', 'reports');
+
+\echo '== A consume and the work that it protects: both or neither'
+\echo
+BEGIN;
+SELECT allowed, remaining, entitlement_id FROM svc_require_entitlement('cus_ada', 'reports', 1, 'report-1');
+INSERT INTO report VALUES (1, 'cus_ada', 'Churn by cohort');
+COMMIT;
+
+\echo '== Here the work fails, so nothing is consumed'
+\echo
+\set ON_ERROR_STOP off
+BEGIN;
+SELECT allowed, remaining FROM svc_require_entitlement('cus_ada', 'reports', 1, 'report-2');
+INSERT INTO report VALUES (1, 'cus_ada', 'A report with the same id');
+ROLLBACK;
+\set ON_ERROR_STOP on
+SELECT allowed, remaining FROM svc_check_entitlement('cus_ada', 'reports');
+
+\echo '== A retry with the same idempotency key gets the first answer, and takes nothing'
+\echo
+SELECT allowed, remaining, consumed, replayed FROM svc_consume_entitlement('cus_ada', 'reports', 1, 'report-1');
+
+\echo '== Four more use up promotion and plan; the sixth is denied'
+\echo
+SELECT allowed, reason, remaining, entitlement_id
+FROM generate_series(2, 6) AS n, svc_consume_entitlement('cus_ada', 'reports', 1, 'report-' || n);
+SELECT id, source, status, used_amount, limit_amount, usage_percent FROM svc_entitlement
+WHERE code = 'reports' ORDER BY priority;
+
+\echo '== The ledger: every unit, and who took it'
+\echo
+SELECT entitlement_id, seq, amount, idempotency_key, actor FROM svc_entitlement_ledger
+ORDER BY entitlement_id DESC, seq;
+
+\echo '== No statement gets a row out of its lifecycle'
+\echo
+\set ON_ERROR_STOP off
+UPDATE svc_customer SET status = 'churned' WHERE id = 'cus_bob';
+\set ON_ERROR_STOP on
+UPDATE svc_customer SET status = 'active' WHERE id = 'cus_bob';
+
+\echo '== The event log'
+\echo
+SELECT id, type, entity_id, revision, from_status, to_status FROM svc_event ORDER BY id;

@@ -1,0 +1,148 @@
+-- Promise: for every noun and every pair of statuses, a plain UPDATE or INSERT
+-- is allowed exactly if a line of the design's table allows it, makes the
+-- events of the first such line, and is otherwise refused with SV001.
+CREATE SCHEMA svc;
+CREATE EXTENSION svc SCHEMA svc;
+SET client_min_messages = warning;
+SET search_path = svc;
+SELECT svc_install() \g /dev/null
+CREATE TEMP TABLE csv (line int GENERATED ALWAYS AS IDENTITY, noun text, action text,
+                       from_status text, to_status text, events text, origin text, guard text);
+\getenv dir PG_ABS_SRCDIR
+\set file :dir '/data/transitions.csv'
+COPY csv (noun, action, from_status, to_status, events, origin, guard)
+FROM :'file' WITH (FORMAT csv, HEADER true);
+CREATE TEMP TABLE allowed AS
+SELECT line, noun, action, f AS from_status,
+       CASE to_status WHEN '=' THEN f ELSE to_status END AS to_status,
+       string_to_array(events, '+') AS events
+FROM csv, LATERAL unnest(CASE from_status WHEN '-' THEN ARRAY[NULL]
+                         ELSE string_to_array(from_status, '|') END) AS f;
+CREATE TEMP TABLE statuses AS
+SELECT DISTINCT noun, to_status AS status FROM allowed;
+
+-- nouns whose tables do not exist yet get a table with the columns that the
+-- lifecycle needs
+DO $$
+DECLARE n text;
+BEGIN
+    FOR n IN SELECT DISTINCT noun FROM csv WHERE to_regclass('svc.svc_' || noun) IS NULL LOOP
+        EXECUTE format('CREATE TABLE %1$I (customer_id text, id text, status text, revision bigint,
+                            created_at timestamptz, updated_at timestamptz, note text)', 'svc_' || n);
+        EXECUTE format('CREATE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON %1$I
+                            FOR EACH ROW EXECUTE FUNCTION svc_lifecycle(%2$L)', 'svc_' || n, n);
+        EXECUTE format('CREATE TRIGGER zzz_svc_event AFTER INSERT OR UPDATE ON %1$I
+                            FOR EACH ROW EXECUTE FUNCTION svc_lifecycle_event(%2$L)', 'svc_' || n, n);
+    END LOOP;
+END $$;
+
+-- put a row into a status: as a restored one, which makes no event
+CREATE PROCEDURE put_row(noun text, row_id text, row_status text, row_revision bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    CASE noun
+    WHEN 'customer' THEN
+        INSERT INTO svc_customer (id, name, status, revision, created_at, updated_at)
+        VALUES (row_id, 'n', row_status, row_revision, 'epoch', 'epoch');
+    WHEN 'entitlement' THEN
+        INSERT INTO svc_entitlement (customer_id, id, code, name, status, limit_amount, revision, created_at, updated_at)
+        VALUES ('owner', row_id, row_id, 'n', row_status,
+                CASE row_status WHEN 'exhausted' THEN 0 ELSE 5 END, row_revision, 'epoch', 'epoch');
+    ELSE
+        EXECUTE format('INSERT INTO %I (customer_id, id, status, revision) VALUES ($1, $2, $3, $4)', 'svc_' || noun)
+        USING 'owner', row_id, row_status, row_revision;
+    END CASE;
+END $$;
+-- change its status; for an entitlement so that the guard of the line holds
+CREATE PROCEDURE change_row(noun text, row_id text, new_status text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF noun = 'entitlement' AND new_status = 'exhausted' THEN
+        UPDATE svc_entitlement SET status = new_status, limit_amount = 0 WHERE id = row_id;
+    ELSIF noun = 'entitlement' AND new_status = 'active' THEN
+        UPDATE svc_entitlement SET status = new_status, limit_amount = 7 WHERE id = row_id;
+    ELSE
+        EXECUTE format('UPDATE %I SET status = $1 WHERE id = $2', 'svc_' || noun) USING new_status, row_id;
+    END IF;
+END $$;
+CALL put_row('customer', 'owner', 'active', 1);
+
+CREATE TEMP TABLE outcome (noun text, from_status text, to_status text, sqlstate text, events text[],
+                           revisions bigint[], sides boolean);
+DO $$
+DECLARE
+    p record;
+    row_id text;
+    n int := 0;
+BEGIN
+    FOR p IN SELECT a.noun, a.status AS from_status, b.status AS to_status
+             FROM statuses a JOIN statuses b USING (noun) WHERE a.status <> b.status LOOP
+        n := n + 1;
+        row_id := 'r' || n;
+        CALL put_row(p.noun, row_id, p.from_status, 7);
+        BEGIN
+            CALL change_row(p.noun, row_id, p.to_status);
+            INSERT INTO outcome
+            SELECT p.noun, p.from_status, p.to_status, '00000',
+                   array_agg(e.event ORDER BY e.revision), array_agg(e.revision ORDER BY e.revision),
+                   bool_and(CASE e.revision WHEN 8 THEN e.from_status = p.from_status
+                            ELSE e.from_status = e.to_status END AND e.to_status = p.to_status)
+            FROM svc_event e WHERE e.noun = p.noun AND e.entity_id = row_id;
+        EXCEPTION WHEN OTHERS THEN
+            INSERT INTO outcome VALUES (p.noun, p.from_status, p.to_status, SQLSTATE);
+        END;
+    END LOOP;
+END $$;
+
+SELECT noun, count(*) AS pairs, count(*) FILTER (WHERE sqlstate = '00000') AS allowed,
+       count(*) FILTER (WHERE sqlstate = 'SV001') AS refused
+FROM outcome GROUP BY noun ORDER BY noun COLLATE "C";
+
+-- differences from the table: none
+WITH first_line AS (
+    SELECT DISTINCT ON (noun, from_status, to_status) noun, from_status, to_status, events
+    FROM allowed WHERE from_status IS NOT NULL AND from_status <> to_status
+    ORDER BY noun, from_status, to_status, line)
+SELECT o.noun, o.from_status, o.to_status, o.sqlstate, o.events, f.events AS expected
+FROM outcome o LEFT JOIN first_line f USING (noun, from_status, to_status)
+WHERE (f.noun IS NULL) <> (o.sqlstate = 'SV001')
+   OR o.sqlstate NOT IN ('00000', 'SV001')
+   OR (o.sqlstate = '00000' AND (o.events IS DISTINCT FROM f.events OR NOT o.sides
+       OR o.revisions <> (ARRAY[8, 9]::bigint[])[:cardinality(f.events)]));
+
+-- creation: allowed with the statuses of lines that start from nothing
+TRUNCATE outcome;
+DO $$
+DECLARE
+    p record;
+BEGIN
+    FOR p IN SELECT noun, status FROM statuses LOOP
+        BEGIN
+            CASE p.noun
+            WHEN 'customer' THEN
+                INSERT INTO svc_customer (id, name, status) VALUES ('new ' || p.status, 'n', p.status);
+            WHEN 'entitlement' THEN
+                INSERT INTO svc_entitlement (customer_id, id, code, name, status, limit_amount)
+                VALUES ('owner', 'new ' || p.status, 'c', 'n', p.status, 5);
+            ELSE
+                EXECUTE format('INSERT INTO %I (customer_id, id, status) VALUES ($1, $2, $3)', 'svc_' || p.noun)
+                USING 'owner', 'new ' || p.status, p.status;
+            END CASE;
+            INSERT INTO outcome
+            SELECT p.noun, NULL, p.status, '00000', array_agg(e.event), array_agg(e.revision),
+                   bool_and(e.from_status IS NULL)
+            FROM svc_event e WHERE e.noun = p.noun AND e.entity_id = 'new ' || p.status;
+        EXCEPTION WHEN OTHERS THEN
+            INSERT INTO outcome VALUES (p.noun, NULL, p.status, SQLSTATE);
+        END;
+    END LOOP;
+END $$;
+SELECT o.noun, o.to_status, o.sqlstate, o.events, a.events AS expected
+FROM outcome o LEFT JOIN allowed a ON a.noun = o.noun AND a.to_status = o.to_status AND a.from_status IS NULL
+WHERE (a.noun IS NULL) <> (o.sqlstate = 'SV001')
+   OR o.sqlstate NOT IN ('00000', 'SV001')
+   OR (o.sqlstate = '00000' AND (o.events IS DISTINCT FROM a.events OR NOT o.sides OR o.revisions <> '{1}'));
+SELECT count(*) FILTER (WHERE sqlstate = '00000') AS allowed,
+       count(*) FILTER (WHERE sqlstate = 'SV001') AS refused FROM outcome;
+
+DROP SCHEMA svc CASCADE;
