@@ -33,51 +33,135 @@ END;
 COMMENT ON FUNCTION svc_version() IS
 'The versions of the loaded library, of the extension as created in this database, and of the tables (null before svc_install()).';
 
+-- The tables themselves: makes them, or brings them up to date, in its own
+-- schema, and returns whether there was anything to do. With "always" it does
+-- not ask whether all triggers are there.
+CREATE FUNCTION svc_make_tables(always boolean) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $svc_make_tables$
+DECLARE
+    schema name;
+    schema_oid oid;
+    version integer;
+    made_triggers text[];
+    relation text;
+    noun text;
+BEGIN
+    SELECT n.nspname, n.oid INTO STRICT schema, schema_oid
+    FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+    WHERE x.extname = 'svc';
+    -- tables are made in the first schema of the path; pg_catalog is searched
+    -- before it
+    PERFORM set_config('search_path', format('%I, pg_temp', schema), true);
+
+    version := svc_schema_version();
+    IF NOT always THEN
+        SELECT triggers INTO made_triggers FROM svc_meta;
+        IF made_triggers IS NOT NULL AND NOT EXISTS (
+            SELECT unnest(made_triggers)
+            EXCEPT
+            SELECT c.relname || '.' || t.tgname
+            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+            WHERE c.relnamespace = schema_oid AND t.tgenabled IN ('O', 'A'))
+        THEN
+            RETURN false;
+        END IF;
+    END IF;
+
+@TABLES@
+
+    SELECT array_agg(c.relname || '.' || t.tgname ORDER BY c.relname, t.tgname)
+    INTO made_triggers
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = schema_oid AND t.tgname LIKE 'zzz\_svc\_%';
+    UPDATE svc_meta SET schema_version = version, triggers = made_triggers, updated_at = now();
+    IF NOT FOUND THEN
+        INSERT INTO svc_meta (schema_version, triggers) VALUES (version, made_triggers);
+    END IF;
+    RETURN true;
+END
+$svc_make_tables$;
+COMMENT ON FUNCTION svc_make_tables(boolean) IS
+'For svc_install(): makes the tables, as the role that calls it.';
+
+CREATE FUNCTION svc_make_tables_as(owner name, always boolean) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_make_tables_as';
+COMMENT ON FUNCTION svc_make_tables_as(name, boolean) IS
+'For svc_install(): svc_make_tables() as another role, which the caller must be a member of (42501).';
+
+-- A superuser may call this, in a schema where others may create. So what
+-- needs the caller's rights touches catalogs and privileges only, with names of
+-- the system; everything that touches tables, their triggers included, is done
+-- as their owner (svc_make_tables_as), who can then harm nobody but himself.
 CREATE FUNCTION svc_install(owner name DEFAULT NULL) RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
 AS $svc_install$
 DECLARE
-    tables CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_entitlement',
-                                    'svc_entitlement_ledger', 'svc_event'];
+    tables CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
+        'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
+        'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
+        'svc_usage', 'svc_event'];
+    superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     schema name;
     schema_oid oid;
-    current_owner name;
+    old_owner name;
     new_owner name;
+    may_create boolean;
     installed integer;
-    made_triggers text[];
+    wanted integer;
+    something_done boolean;
     relation text;
     fn regprocedure;
 BEGIN
     SELECT n.nspname, n.oid INTO STRICT schema, schema_oid
     FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
     WHERE x.extname = 'svc';
+    EXECUTE format('SELECT %1$I.svc_installed_schema_version(), %1$I.svc_schema_version()', schema)
+    INTO installed, wanted;
+    IF installed > wanted THEN
+        RAISE EXCEPTION 'the tables of svc are of version %, but this library works with version %',
+            installed, wanted
+            USING ERRCODE = 'SV002', DETAIL = 'A newer svc has made them.',
+                  HINT = 'Install the svc that made them, or a newer one.';
+    END IF;
 
     -- two at once would both find nothing and both create
     PERFORM pg_advisory_xact_lock(hashtextextended('svc_install', 0));
-    -- names are made in the first schema of the path; pg_catalog is searched before it
-    PERFORM set_config('search_path', format('%I, pg_temp', schema), true);
 
-    installed := svc_installed_schema_version();
-    IF installed > svc_schema_version() THEN
-        RAISE EXCEPTION 'the tables of svc are of version %, but this library works with version %',
-            installed, svc_schema_version()
-            USING ERRCODE = 'SV002', HINT = 'Install the svc that made them, or a newer one.';
-    END IF;
-
-    SELECT r.rolname INTO current_owner
-    FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-    WHERE c.relnamespace = schema_oid AND c.relname = 'svc_meta'
-      AND NOT r.rolsuper;
-    new_owner := coalesce(owner, current_owner);
-    IF new_owner IS NULL AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        new_owner := current_user;
-    ELSIF new_owner IS NULL THEN
-        new_owner := 'svc_owner';
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = new_owner) THEN
-            CREATE ROLE svc_owner NOLOGIN;
+    -- Who owns what is there? All of it must be one role's, and unless the
+    -- caller names that role, one that svc_install() has chosen before: else
+    -- somebody has put his own tables in our place.
+    FOR relation, old_owner IN
+        SELECT c.relname, r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+        WHERE c.relnamespace = schema_oid
+          AND (c.relname = ANY (tables) OR c.relname = 'svc_event_id_seq')
+    LOOP
+        IF NOT (old_owner = 'svc_owner' OR old_owner = current_user OR
+                old_owner IS NOT DISTINCT FROM owner OR
+                EXISTS (SELECT FROM pg_roles WHERE rolname = old_owner AND rolsuper) OR
+                has_function_privilege(old_owner, format('%I.svc_install(name)', schema), 'EXECUTE'))
+        THEN
+            RAISE EXCEPTION 'relation "%" exists and belongs to role "%"', relation, old_owner
+                USING ERRCODE = 'duplicate_table',
+                      DETAIL = 'svc_install() has not made it for this extension.',
+                      HINT = format('If these are the tables of svc, run svc_install(owner => %L).', old_owner);
         END IF;
+    END LOOP;
+    SELECT r.rolname INTO old_owner
+    FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+    WHERE c.relnamespace = schema_oid AND c.relname = 'svc_meta';
+
+    new_owner := coalesce(owner,
+        (SELECT rolname FROM pg_roles WHERE rolname = old_owner AND NOT rolsuper),
+        CASE WHEN superuser THEN 'svc_owner' ELSE current_user END);
+    IF owner IS NULL AND new_owner = 'svc_owner' AND
+       NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'svc_owner') THEN
+        CREATE ROLE svc_owner NOLOGIN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = new_owner) THEN
         RAISE EXCEPTION 'role "%" does not exist', new_owner
@@ -92,55 +176,52 @@ BEGIN
                   HINT = 'Leave out the owner to have role "svc_owner" made.';
     END IF;
 
-    IF installed = svc_schema_version() AND new_owner = current_owner THEN
-        EXECUTE 'SELECT triggers FROM svc_meta' INTO made_triggers;
-        IF NOT EXISTS (
-            SELECT unnest(made_triggers)
-            EXCEPT
-            SELECT format('%s.%s', c.relname, t.tgname)
-            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-            WHERE c.relnamespace = schema_oid AND t.tgenabled <> 'D')
-        THEN
-            RETURN format('svc is installed in schema "%s" with tables of version %s; nothing to do',
-                          schema, installed);
-        END IF;
-    END IF;
-
-@TABLES@
-
+    -- privileges and ownership
     FOREACH relation IN ARRAY tables LOOP
-        EXECUTE format('ALTER TABLE %I OWNER TO %I', relation, new_owner);
+        IF EXISTS (SELECT FROM pg_class WHERE relnamespace = schema_oid AND relname = relation
+                   AND pg_get_userbyid(relowner) <> new_owner) THEN
+            EXECUTE format('ALTER TABLE %I.%I OWNER TO %I', schema, relation, new_owner);
+        END IF;
     END LOOP;
-    IF NOT has_schema_privilege(new_owner, schema, 'USAGE') THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema, new_owner);
-    END IF;
     FOR fn IN
         SELECT d.objid
         FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
           AND d.deptype = 'e' AND x.extname = 'svc'
-          AND NOT has_function_privilege(new_owner, d.objid, 'EXECUTE')
     LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', fn, new_owner);
+        IF NOT has_function_privilege(new_owner, fn, 'EXECUTE') THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', fn, new_owner);
+        END IF;
+        IF superuser AND old_owner <> new_owner THEN
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %I', fn, old_owner);
+        END IF;
     END LOOP;
+    IF superuser AND NOT has_schema_privilege(new_owner, schema, 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema, new_owner);
+    END IF;
+    may_create := has_schema_privilege(new_owner, schema, 'CREATE');
+    IF superuser AND NOT may_create THEN
+        EXECUTE format('GRANT CREATE ON SCHEMA %I TO %I', schema, new_owner);
+    END IF;
 
-    SELECT array_agg(format('%s.%s', c.relname, t.tgname) ORDER BY c.relname, t.tgname)
-    INTO made_triggers
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = schema_oid AND c.relname = ANY (tables)
-      AND t.tgname LIKE 'zzz\_svc\_%';
-    INSERT INTO svc_meta (schema_version, triggers)
-    VALUES (svc_schema_version(), made_triggers)
-    ON CONFLICT (singleton) DO UPDATE
-    SET schema_version = excluded.schema_version, triggers = excluded.triggers,
-        updated_at = now();
+    EXECUTE format('SELECT %I.svc_make_tables_as($1, $2)', schema)
+    INTO something_done
+    USING new_owner, installed IS DISTINCT FROM wanted OR old_owner IS DISTINCT FROM new_owner;
 
+    IF superuser AND NOT may_create THEN
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM %I', schema, new_owner);
+    END IF;
+
+    IF NOT something_done THEN
+        RETURN format('svc is installed in schema "%s" with tables of version %s; nothing to do',
+                      schema, wanted);
+    END IF;
     RETURN format(CASE WHEN installed IS NULL THEN
                       'svc is now installed in schema "%s" with tables of version %s, owned by "%s"'
                   ELSE
                       'svc is now up to date in schema "%s" with tables of version %s, owned by "%s"'
-                  END, schema, svc_schema_version(), new_owner);
+                  END, schema, wanted, new_owner);
 END
 $svc_install$;
 COMMENT ON FUNCTION svc_install(name) IS
-'Makes the tables of svc in the extension''s schema, brings older ones up to date, or puts back triggers and defaults after DROP EXTENSION ... CASCADE; says what it did. owner: the role that is to own the tables and as which functions of svc run their statements; null keeps the present one, or is the caller, or for a superuser role svc_owner, which is made if absent. It must not be a superuser (22023) and must exist (42704). Run again, it does nothing and takes no lock on the tables.';
+'Makes the tables of svc in the extension''s schema, brings older ones up to date, or puts back triggers and defaults after DROP EXTENSION ... CASCADE; says what it did. owner: the role that is to own the tables and as which functions of svc run their statements; null keeps the present one, or is the caller, or for a superuser role svc_owner, which is made if absent. It must not be a superuser (22023) and must exist (42704). Refuses relations of these names that belong to others (42P07). Run again, it does nothing and locks nothing against anybody.';

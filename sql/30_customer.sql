@@ -8,6 +8,48 @@ COMMENT ON FUNCTION svc_new_id(text) IS
 
 CREATE FUNCTION svc_create_customer(properties jsonb) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'svc_create_customer';
+    AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_create_customer(jsonb) IS
-'Creates a customer from an object of properties, which are columns of svc_customer, and returns its id. name is required; the others have defaults: id is made by svc_new_id(''cus''), status is prospect (active is allowed, too). Raises 22004 for null, 23502 without a name, SV009 for an unknown property, SV010 for a value of the wrong JSON type, 23505 when the id exists.';
+'Creates a customer from an object of properties, which are columns of svc_customer, and returns its id; id and what else has a default may be left out. Raises 22004 for null, SV009 for an unknown property, SV010 for a value of the wrong JSON type, SV001 for a status that a new row cannot have, 23502 for a missing property, 23505 when the id exists.';
+
+CREATE FUNCTION svc_update_customer(customer_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_update_customer(text, jsonb, bigint) IS
+'Changes the columns of a customer that the object of properties names, a null among them to null, and returns the status. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV009 and SV010 for properties, SV001 when the status allows no update. Locks the row.';
+
+CREATE FUNCTION svc_activate_customer(customer_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_activate_customer(text, text, bigint) IS
+'Action activate of a customer: prospect, reactivated to active. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_suspend_customer(customer_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_suspend_customer(text, text, bigint) IS
+'Action suspend of a customer: active, at-risk, reactivated to suspended. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_reactivate_customer(customer_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_reactivate_customer(text, text, bigint) IS
+'Action reactivate of a customer: suspended to active; churned to reactivated. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_churn_customer(customer_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_churn_customer(text, text, bigint) IS
+'Action churn of a customer: active, at-risk, suspended, reactivated to churned. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_delete_customer(customer_id text, force boolean DEFAULT false, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_delete_customer(text, boolean, text, bigint) IS
+'Action delete of a customer: prospect, active, at-risk, suspended, reactivated, churned, merged to deleted. Returns the new status; a row that is there already stays, without an event. The row stays as a tombstone: personal columns are emptied, and removed from the changes of the customer''s events; other rows are kept. Raises SV014 while a subscription is open, unless force. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_merge_customer(from_id text, into_id text) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_merge_customer';
+COMMENT ON FUNCTION svc_merge_customer(text, text) IS
+'Makes all rows of one customer rows of another and returns the first one''s new status, merged. Ids and idempotency keys that both have get the suffix ~from_id; roll-ups of one period are added, finalized ones stay; events stay with the customer under whose id they happened. Raises 22023 when both are the same, SV008 when one does not exist, SV001 when one is merged or deleted. Locks both customers and all rows of the first until the end of the transaction.';

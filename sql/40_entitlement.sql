@@ -14,12 +14,14 @@ CREATE FUNCTION svc_grant_entitlement(
     source_id text DEFAULT NULL,
     valid_from timestamptz DEFAULT NULL,
     valid_until timestamptz DEFAULT NULL,
-    id text DEFAULT NULL)
+    id text DEFAULT NULL,
+    plan_id text DEFAULT NULL,
+    subscription_id text DEFAULT NULL)
 RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_grant_entitlement';
-COMMENT ON FUNCTION svc_grant_entitlement(text, text, numeric, boolean, jsonb, text, text, text, integer, text, text, timestamptz, timestamptz, text) IS
-'Grants a customer a right and returns the id of the grant; grants of one code stack. limit_amount: how much may be consumed, in the unit of the code; null for a right that is not counted, unless unlimited. value: what a right that is not counted carries. type: quota or feature when null. name: the code when null. priority: grants with a smaller one pay first. valid_from and valid_until: half-open, null is without bound. id: made by svc_new_id(''ent'') when null. Raises SV008 when the customer does not exist, SV001 when it is merged or deleted, 22004, 22023 and 22003 for arguments. Locks the customer FOR KEY SHARE.';
+COMMENT ON FUNCTION svc_grant_entitlement(text, text, numeric, boolean, jsonb, text, text, text, integer, text, text, timestamptz, timestamptz, text, text, text) IS
+'Grants a customer a right and returns the id of the grant; grants of one code stack. limit_amount: how much may be consumed, in the unit of the code; null for a right that is not counted, unless unlimited. value: what a right that is not counted carries. type: quota or feature when null. name: the code when null. priority: grants with a smaller one pay first. valid_from and valid_until: half-open, null is without bound. id: made by svc_new_id(''ent'') when null. plan_id, subscription_id: where it comes from. Raises SV008 when the customer does not exist, SV001 when it is merged or deleted, 23503 for an unknown plan or subscription, 22004, 22023 and 22003 for arguments. Locks the customer FOR SHARE.';
 
 CREATE FUNCTION svc_check_entitlement(
     customer_id text,
@@ -59,3 +61,41 @@ RETURNS svc_consumption
     AS 'MODULE_PATHNAME', 'svc_require_entitlement';
 COMMENT ON FUNCTION svc_require_entitlement(text, text, numeric, text, text, timestamptz, jsonb) IS
 'svc_consume_entitlement, but a denial is an error: SV003, with the reason in the message.';
+
+-- Actions on one grant.
+
+CREATE FUNCTION svc_update_entitlement(customer_id text, entitlement_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_update_entitlement(text, text, jsonb, bigint) IS
+'Changes the columns of an entitlement that the object of properties names, a null among them to null, and returns the status. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV009 and SV010 for properties, SV001 when the status allows no update. Locks the row.';
+
+CREATE FUNCTION svc_reset_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_reset_entitlement(text, text, text, bigint) IS
+'Action reset of an entitlement: active, suspended to the same status; exhausted to active. Returns the new status; a row that is there already stays, without an event. Sets used_amount to 0 by a row of the ledger that takes it back. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_suspend_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_suspend_entitlement(text, text, text, bigint) IS
+'Action suspend of an entitlement: active, exhausted to suspended. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_resume_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_resume_entitlement(text, text, text, bigint) IS
+'Action resume of an entitlement: suspended to active; suspended to exhausted. Returns the new status; a row that is there already stays, without an event. Exhausted when nothing is left, else active. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_expire_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_expire_entitlement(text, text, text, bigint) IS
+'Action expire of an entitlement: active, exhausted, suspended to expired. Returns the new status; a row that is there already stays, without an event. Refused while its validity is not over. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_revoke_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_revoke_entitlement(text, text, text, bigint) IS
+'Action revoke of an entitlement: active, exhausted, suspended, expired to revoked. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';

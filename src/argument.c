@@ -86,6 +86,7 @@ svc_argument_at(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"at\" must be finite"),
+				 errdetail("It is %s.", at < 0 ? "-infinity" : "infinity"),
 				 errhint("Pass NULL for the present.")));
 	return at;
 }
@@ -101,6 +102,7 @@ svc_check_id(Datum value, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be empty", what),
+				 errdetail("It has 0 characters."),
 				 errhint("Pass a text of 1 to %d characters.", SVC_ID_LENGTH_MAX)));
 	if (length > SVC_ID_LENGTH_MAX)
 		ereport(ERROR,
@@ -135,6 +137,8 @@ svc_check_amount(Datum value, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("%s has too many digits", what),
+				 errdetail("It has %d digits after the decimal point.",
+						   DatumGetInt32(DirectFunctionCall1(numeric_scale, value))),
 				 errhint("Amounts have at most %d digits before and %d after the decimal point.",
 						 SVC_AMOUNT_DIGITS_MAX, SVC_AMOUNT_SCALE_MAX)));
 }
@@ -144,5 +148,7 @@ report_null(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s must not be null", what)));
+			 errmsg("%s must not be null", what),
+			 errdetail("Null would leave open what is meant."),
+			 errhint("Pass a value; arguments with a default may be left out.")));
 }

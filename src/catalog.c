@@ -29,6 +29,8 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -67,8 +69,9 @@ static Oid	current_schema_oid = InvalidOid;
 
 static void register_callbacks(void);
 static void forget_relation(Datum arg, Oid relid);
-static void forget_schema(Datum arg, int cacheid, uint32 hashvalue);
+static void forget_syscache(Datum arg, int cacheid, uint32 hashvalue);
 static void load_cache(Oid schema);
+static bool has_own_trigger(Oid meta, Oid schema);
 pg_noreturn static void report_not_installed(Oid schema);
 pg_noreturn static void report_other_version(int version);
 pg_noreturn static void report_superuser_owner(Oid owner);
@@ -83,13 +86,7 @@ pg_noreturn static void report_superuser_owner(Oid owner);
 void
 svc_call_begin(SvcCall *call, FunctionCallInfo fcinfo)
 {
-	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-
-	if (!cache.valid || cache.schema != schema)
-		load_cache(schema);
-	current_schema_oid = schema;
-
-	call->schema = schema;
+	svc_catalog_use(fcinfo);
 	GetUserIdAndSecContext(&call->caller, &call->caller_context);
 	SetUserIdAndSecContext(cache.owner,
 						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE |
@@ -125,8 +122,28 @@ svc_call_end(SvcCall *call)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	AtEOXact_GUC(false, call->guc_level);
+	AtEOXact_GUC(true, call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
+}
+
+/*
+ * Find svc's tables for the function that is running, without becoming their
+ * owner.  svc_call_begin() does this too.
+ */
+void
+svc_catalog_use(FunctionCallInfo fcinfo)
+{
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+
+	if (!OidIsValid(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("the extension svc was dropped meanwhile"),
+				 errdetail("This function of it is still running."),
+				 errhint("Create the extension again, then run svc_install().")));
+	if (!cache.valid || cache.schema != schema)
+		load_cache(schema);
+	current_schema_oid = schema;
 }
 
 /* The schema of the running call. */
@@ -183,6 +200,11 @@ svc_catalog_installed_version(Oid schema)
 		return 0;
 
 	rel = table_open(relid, AccessShareLock);
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	{
+		table_close(rel, AccessShareLock);
+		return 0;
+	}
 	snapshot = RegisterSnapshot(GetCatalogSnapshot(relid));
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -192,7 +214,7 @@ svc_catalog_installed_version(Oid schema)
 		bool		isnull = true;
 		Datum		value = 0;
 
-		if (attnum != InvalidAttrNumber)
+		if (attnum != InvalidAttrNumber && get_atttype(relid, attnum) == INT4OID)
 			value = slot_getattr(slot, attnum, &isnull);
 		if (!isnull)
 			version = DatumGetInt32(value);
@@ -216,7 +238,7 @@ load_cache(Oid schema)
 
 	meta = get_relname_relid(META_TABLE, schema);
 	version = svc_catalog_installed_version(schema);
-	if (version == 0)
+	if (version == 0 || !has_own_trigger(meta, schema))
 		report_not_installed(schema);
 	if (version != SVC_SCHEMA_VERSION)
 		report_other_version(version);
@@ -238,13 +260,32 @@ load_cache(Oid schema)
 	cache.valid = true;
 }
 
+/*
+ * Does a trigger of svc_meta call a function of this extension?  If not, the
+ * extension was dropped and created again, the tables have lost all their
+ * triggers, and nothing would guard what we write.
+ */
+static bool
+has_own_trigger(Oid meta, Oid schema)
+{
+	Relation	rel = table_open(meta, AccessShareLock);
+	TriggerDesc *triggers = rel->trigdesc;
+	bool		found = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		found = found || get_func_namespace(triggers->triggers[i].tgfoid) == schema;
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 static void
 register_callbacks(void)
 {
 	if (callbacks_registered)
 		return;
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_syscache, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_syscache, (Datum) 0);
 	callbacks_registered = true;
 }
 
@@ -257,7 +298,7 @@ forget_relation(Datum arg, Oid relid)
 }
 
 static void
-forget_schema(Datum arg, int cacheid, uint32 hashvalue)
+forget_syscache(Datum arg, int cacheid, uint32 hashvalue)
 {
 	cache.valid = false;
 }
@@ -268,7 +309,7 @@ report_not_installed(Oid schema)
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_NOT_INSTALLED),
 			 errmsg("the tables of svc are not installed"),
-			 errdetail("Schema \"%s\" holds the extension, but not its tables.",
+			 errdetail("Schema \"%s\" holds the extension, but no tables that it has made or attached to.",
 					   get_namespace_name(schema)),
 			 errhint("Run SELECT %s.svc_install().",
 					 quote_identifier(get_namespace_name(schema)))));

@@ -20,7 +20,6 @@
 /* What svc_call_begin() changed, for svc_call_end() to put back. */
 typedef struct SvcCall
 {
-	Oid			schema;			/* the extension's schema */
 	Oid			caller;			/* the role that called */
 	int			caller_context; /* its security context */
 	int			guc_level;		/* nest level of the settings */
@@ -31,6 +30,7 @@ extern void svc_call_begin(SvcCall *call, FunctionCallInfo fcinfo);
 extern Datum svc_call_keep(SvcCall *call, Datum value);
 extern void svc_call_end(SvcCall *call);
 
+extern void svc_catalog_use(FunctionCallInfo fcinfo);
 extern Oid	svc_catalog_schema(void);
 extern const char *svc_catalog_schema_name(void);
 extern uint64 svc_catalog_generation(void);

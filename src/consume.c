@@ -11,18 +11,20 @@
  *
  *	1. With a key: look for the key in the ledger.  If it is there, its stored
  *	   answer is the answer; customer and quota are not looked at.
- *	2. Read the customer's status; one that is not served is denied.
- *	3. Lock the code's grants, in the order of their ids (grant.c).  Whoever
+ *	2. Lock the code's grants, in the order of their ids (grant.c).  Whoever
  *	   comes second waits here, and then sees what the first has left.
- *	4. Decide.  A denial writes nothing, and with a key looks for the key once
+ *	3. Read the customer's status; one that is not served is denied.  After
+ *	   the lock, so that the answer is of one instant.
+ *	4. Decide.  A denial takes nothing, and with a key looks for the key once
  *	   more: the call that took the last unit may have been this very request,
- *	   committed while we waited.
- *	5. Append line 0 to the ledger.  With a key this waits for a rival with the
- *	   same key; if the rival has committed, replay its answer.
+ *	   committed while we waited.  That grants have expired is written down.
+ *	5. Append line 0 to the ledger, before any counter is touched.  With a key
+ *	   this waits for a rival with the same key; if the rival has committed,
+ *	   replay its answer.
  *	6. Write the other lines and the grants' counters.
  *
- * Why it is exact: between the lock of step 3 and the end of the transaction
- * nobody else can change those rows' counters, and step 3 returns the rows as
+ * Why it is exact: between the lock of step 2 and the end of the transaction
+ * nobody else can change those rows' counters, and step 2 returns the rows as
  * they are committed (READ COMMITTED), or fails with 40001 if they have
  * changed since the snapshot (REPEATABLE READ and above).  Rolled back, also
  * to a savepoint, the rows' new versions and the ledger's lines vanish
@@ -38,7 +40,6 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "amount.h"
@@ -46,6 +47,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "error.h"
+#include "gate.h"
 #include "grant.h"
 #include "ledger.h"
 #include "lifecycle.h"
@@ -62,6 +64,7 @@ static void write_grant(SvcRequest *request, const SvcGrant *grant);
 static bool is_allowed(Datum answer);
 pg_noreturn static void report_denied(SvcRequest *request, Datum answer);
 pg_noreturn static void report_not_metered(SvcRequest *request);
+pg_noreturn static void report_lost_key(SvcRequest *request);
 
 PG_FUNCTION_INFO_V1(svc_consume_entitlement);
 PG_FUNCTION_INFO_V1(svc_require_entitlement);
@@ -143,16 +146,10 @@ consume(FunctionCallInfo fcinfo, SvcRequest *request)
 		elog(ERROR, "a consuming function must return a row");
 
 	svc_call_begin(&call, fcinfo);
-	if (!svc_ledger_replay(request, &answer))
-	{
-		/* a rival with our key may be first, and then fail after all */
-		while (!attempt(request, desc, &answer))
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (svc_ledger_replay(request, &answer))
-				break;
-		}
-	}
+	if (!svc_ledger_replay(request, &answer) &&
+		!attempt(request, desc, &answer) &&
+		!svc_ledger_replay(request, &answer))
+		report_lost_key(request);
 	answer = svc_call_keep(&call, answer);
 	svc_call_end(&call);
 	return answer;
@@ -172,7 +169,10 @@ attempt(SvcRequest *request, TupleDesc desc, Datum *answer)
 	if (decision.reason != SVC_OK)
 	{
 		if (!svc_ledger_replay(request, answer))
+		{
+			svc_ledger_check_unseen(request);
 			*answer = svc_decision_datum(&decision, desc);
+		}
 		return true;
 	}
 	if (!set.metered)
@@ -188,18 +188,16 @@ attempt(SvcRequest *request, TupleDesc desc, Datum *answer)
 static void
 decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
 {
-	SvcReason	gate = svc_grant_gate(request->customer_id, false);
+	SvcReason	gate;
 
+	svc_grant_lock(set, request->customer_id, request->code, request->at);
+	gate = svc_grant_gate(request->customer_id, false);
 	if (gate == SVC_OK)
 	{
-		svc_grant_lock(set, request->customer_id, request->code, request->at);
 		expire_overdue(request, set);
+		/* why is none live? look at all grants, not just at those locked */
 		if (set->live == 0)
-		{
-			/* why not? look at all grants, and again at the customer */
 			svc_grant_reread(set, request->customer_id, request->code, request->at);
-			gate = svc_grant_gate(request->customer_id, false);
-		}
 	}
 	svc_grant_decide(decision, set, request->amount);
 	if (gate != SVC_OK)
@@ -213,6 +211,7 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
 static void
 expire_overdue(SvcRequest *request, SvcGrantSet *set)
 {
+	static const SvcDeed expire = {.noun = SVC_ENTITLEMENT, .action = "expire"};
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_entitlement SET status = 'expired'"
 		" WHERE customer_id = $1 AND id = $2",
@@ -226,7 +225,7 @@ expire_overdue(SvcRequest *request, SvcGrantSet *set)
 		Datum		values[2] = {request->customer_id, set->grants[i].id};
 
 		if (set->grants[i].state == SVC_EXPIRED)
-			svc_lifecycle_write(SVC_ENTITLEMENT, "expire", &statement, values, NULL);
+			svc_lifecycle_write(&expire, &statement, values, NULL);
 	}
 }
 
@@ -273,23 +272,26 @@ write_lines(SvcRequest *request, SvcGrantSet *set, Datum answer)
 static void
 write_grant(SvcRequest *request, const SvcGrant *grant)
 {
+	static const SvcDeed consumption = {.noun = SVC_ENTITLEMENT, .action = "consume"};
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_entitlement"
 		" SET used_amount = used_amount + $3, ledger_seq = ledger_seq + 1, status = $4"
-		" WHERE customer_id = $1 AND id = $2",
-		4, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID}
+		" WHERE customer_id = $1 AND id = $2"
+		" RETURNING used_amount = $5 AND ledger_seq = $6 AND status = $4",
+		6, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID, NUMERICOID, INT8OID}
 	};
 	bool		spent = !grant->unlimited &&
 		svc_amount_compare(grant->taken, grant->available) >= 0;
-	Datum		values[4] = {request->customer_id, grant->id, grant->taken,
-	CStringGetTextDatum(spent ? "exhausted" : "active")};
+	Datum		values[6] = {request->customer_id, grant->id, grant->taken,
+		CStringGetTextDatum(spent ? "exhausted" : "active"),
+		svc_amount_add(grant->used_amount, grant->taken),
+	Int64GetDatum(grant->ledger_seq + 1)};
+	bool		isnull;
 
-	if (svc_lifecycle_write(SVC_ENTITLEMENT, "consume", &statement, values, NULL) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("the grant \"%s\" was not updated", TextDatumGetCString(grant->id)),
-				 errdetail("A trigger or a policy on table \"svc_entitlement\" has suppressed it."),
-				 errhint("Such triggers must let svc's own updates pass.")));
+	/* a user's trigger may have suppressed the update, or changed it */
+	if (svc_lifecycle_write(&consumption, &statement, values, NULL) != 1 ||
+		!DatumGetBool(svc_statement_value(0, 1, &isnull)))
+		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
 }
 
 /* The first column of an answer. */
@@ -330,4 +332,16 @@ report_not_metered(SvcRequest *request)
 			 errdetail("No grant of customer \"%s\" has a limit or is unlimited.",
 					   TextDatumGetCString(request->customer_id)),
 			 errhint("Ask for it with svc_check_entitlement().")));
+}
+
+/* Line 0 was refused because of a rival that is nowhere to be seen. */
+static void
+report_lost_key(SvcRequest *request)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("the request with idempotency key \"%s\" could not be recorded",
+					TextDatumGetCString(request->key)),
+			 errdetail("A trigger, rule or policy on table \"svc_entitlement_ledger\" has suppressed its row."),
+			 errhint("Such triggers must let svc's own rows pass.")));
 }

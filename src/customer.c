@@ -1,64 +1,70 @@
 /*-------------------------------------------------------------------------
  *
  * customer.c
- *	  Customers: creating them, and the rule that every row of svc_customer
- *	  obeys.
+ *	  Customers: the rules that every row of svc_customer obeys, and deleting
+ *	  them.
+ *
+ * A customer that is deleted leaves a *tombstone*: the row stays, for the
+ * books that refer to it, but everything that tells who it was goes, from the
+ * row and from the changes of all its events.  Which columns these are is in
+ * noun.c, as "personal".
+ *
+ * Locks of svc_delete_customer(): the customer, then its events.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 
+#include "action.h"
 #include "argument.h"
-#include "catalog.h"
 #include "customer.h"
-#include "property.h"
+#include "error.h"
+#include "lifecycle.h"
+#include "statement.h"
 
+static SvcColumn id_column = {"id"};
 static SvcColumn status_column = {"status"};
 static SvcColumn risk_level_column = {"risk_level"};
 
+static void check(SvcRowChange *change);
 static bool is_at_risk(const char *risk_level);
+static void imply(SvcRowChange *change, const char *action);
+static void conclude(SvcRowChange *change, const char *action);
+static char *quote_list(const char *list);
+static void prepare_delete(SvcActionCall *call);
 
-PG_FUNCTION_INFO_V1(svc_create_customer);
+static const SvcAction actions[] = {
+	{"svc_delete_customer", SVC_CUSTOMER, "delete", NULL, prepare_delete},
+};
 
-/*
- * svc_create_customer(properties) -> id
- *
- * Properties are the columns of svc_customer; all have defaults, the id too.
- */
-Datum
-svc_create_customer(PG_FUNCTION_ARGS)
+void
+svc_customer_init(void)
 {
-	Datum		id;
-	SvcCall		call;
+	static const SvcLifecycleRules rules = {.check = check, .imply = imply, .conclude = conclude};
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("properties must not be null"),
-				 errhint("Pass '{}' for a customer with defaults only.")));
-
-	svc_call_begin(&call, fcinfo);
-	id = svc_call_keep(&call, svc_property_insert(SVC_CUSTOMER, PG_GETARG_JSONB_P(0)));
-	svc_call_end(&call);
-	return id;
+	svc_lifecycle_set_rules(SVC_CUSTOMER, &rules);
+	svc_action_register(actions, lengthof(actions));
 }
 
 /*
- * The rule of svc_customer (see lifecycle.h): when risk_level rises to high
- * or critical an active or reactivated customer becomes at-risk, and active
- * again when it falls, unless the same statement sets the status itself.
+ * When risk_level rises to high or critical an active or reactivated customer
+ * becomes at-risk, and active again when it falls, unless the same statement
+ * sets the status itself.
  */
-void
-svc_customer_rule(SvcRowChange *change)
+static void
+check(SvcRowChange *change)
 {
 	char	   *status;
 	bool		at_risk;
 
-	if (change->is_insert ||
+	if (change->is_insert || !svc_lifecycle_is_update(change) ||
 		svc_row_column_differs(change, &status_column) ||
 		!svc_row_column_differs(change, &risk_level_column))
 		return;
@@ -66,9 +72,9 @@ svc_customer_rule(SvcRowChange *change)
 	status = svc_row_new_text(change, &status_column);
 	at_risk = is_at_risk(svc_row_new_text(change, &risk_level_column));
 	if (at_risk && (strcmp(status, "active") == 0 || strcmp(status, "reactivated") == 0))
-		svc_row_set(change, &status_column, CStringGetTextDatum("at-risk"), false);
+		svc_row_set_text(change, &status_column, "at-risk");
 	else if (!at_risk && strcmp(status, "at-risk") == 0)
-		svc_row_set(change, &status_column, CStringGetTextDatum("active"), false);
+		svc_row_set_text(change, &status_column, "active");
 }
 
 static bool
@@ -76,4 +82,104 @@ is_at_risk(const char *risk_level)
 {
 	return risk_level != NULL &&
 		(strcmp(risk_level, "high") == 0 || strcmp(risk_level, "critical") == 0);
+}
+
+/* The tombstone: personal columns are emptied. */
+static void
+imply(SvcRowChange *change, const char *action)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+
+	if (strcmp(action, "delete") != 0)
+		return;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		SvcColumn	column = {NameStr(att->attname), att->atttypid, att->attnum};
+
+		if (att->attisdropped ||
+			!svc_noun_list_has(svc_noun_info(SVC_CUSTOMER)->personal, column.name))
+			continue;
+		if (!att->attnotnull)
+			svc_row_set(change, &column, (Datum) 0, true);
+		else if (att->atttypid == JSONBOID)
+			svc_row_set(change, &column,
+						DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), false);
+		else
+			svc_row_set_text(change, &column, "");
+	}
+}
+
+/* And from the changes of the customer's events, of whatever noun. */
+static void
+conclude(SvcRowChange *change, const char *action)
+{
+	StringInfoData sql;
+	Oid			argtype = TEXTOID;
+	bool		isnull;
+	Datum		id = svc_row_new(change, &id_column, &isnull);
+
+	if (strcmp(action, "delete") != 0)
+		return;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "UPDATE @extschema@.svc_event"
+						   " SET changes = nullif(changes - CASE noun");
+	for (int i = 0; i < SVC_NOUN_COUNT; i++)
+	{
+		const SvcNounInfo *info = svc_noun_info((SvcNoun) i);
+
+		if (info->personal[0] != '\0')
+			appendStringInfo(&sql, " WHEN '%s' THEN ARRAY[%s]", info->name,
+							 quote_list(info->personal));
+	}
+	appendStringInfoString(&sql, " ELSE ARRAY[]::text[] END, '{}')"
+						   " WHERE customer_id = $1 AND changes IS NOT NULL");
+	svc_lifecycle_rewrite_once(sql.data, 1, &argtype, &id);
+}
+
+/* 'a', 'b' from a space-separated list. */
+static char *
+quote_list(const char *list)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	while (*list != '\0')
+	{
+		size_t		len = strcspn(list, " ");
+
+		appendStringInfo(&quoted, "%s'%.*s'", quoted.len > 0 ? ", " : "", (int) len, list);
+		list += len;
+		list += strspn(list, " ");
+	}
+	return quoted.data;
+}
+
+/*
+ * svc_delete_customer(customer_id, force, reason, revision)
+ *
+ * Refused while a subscription is open, unless forced.
+ */
+static void
+prepare_delete(SvcActionCall *call)
+{
+	static SvcStatement statement = {
+		"SELECT count(*) FROM @extschema@.svc_subscription"
+		" WHERE customer_id = $1 AND status NOT IN ('cancelled', 'expired')",
+		1, {TEXTOID}
+	};
+	FunctionCallInfo fcinfo = call->fcinfo;
+	bool		force = svc_argument_bool(fcinfo, call->first_argument, "force");
+	bool		isnull;
+	int64		open;
+
+	svc_statement_run(&statement, &call->id, NULL);
+	open = DatumGetInt64(svc_statement_value(0, 1, &isnull));
+	if (open > 0 && !force)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_STILL_IN_USE),
+				 errmsg("customer \"%s\" has open subscriptions", TextDatumGetCString(call->id)),
+				 errdetail("Their number is " INT64_FORMAT ".", open),
+				 errhint("Cancel them first, or pass force => true.")));
 }

@@ -1,15 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * customer.h
- *	  Customers: the rule that every row of svc_customer obeys.
+ *	  Customers: what _PG_init must know of them.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef SVC_CUSTOMER_H
 #define SVC_CUSTOMER_H
 
-#include "row.h"
-
-extern void svc_customer_rule(SvcRowChange *change);
+extern void svc_customer_init(void);
 
 #endif							/* SVC_CUSTOMER_H */

@@ -10,38 +10,58 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 
+#include "action.h"
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
 #include "entitlement.h"
 #include "error.h"
 #include "grant.h"
+#include "ledger.h"
 #include "lifecycle.h"
 
 static SvcColumn status_column = {"status"};
-static SvcColumn unlimited_column = {"unlimited"};
-static SvcColumn limit_column = {"limit_amount"};
-static SvcColumn used_column = {"used_amount"};
-static SvcColumn remaining_column = {"remaining_amount"};
-static SvcColumn percent_column = {"usage_percent"};
-static SvcColumn ledger_seq_column = {"ledger_seq"};
-static SvcColumn valid_until_column = {"valid_until"};
+static SvcColumn unlimited_column = {"unlimited", BOOLOID};
+static SvcColumn limit_column = {"limit_amount", NUMERICOID};
+static SvcColumn used_column = {"used_amount", NUMERICOID};
+static SvcColumn remaining_column = {"remaining_amount", NUMERICOID};
+static SvcColumn percent_column = {"usage_percent", NUMERICOID};
+static SvcColumn ledger_seq_column = {"ledger_seq", INT8OID};
+static SvcColumn valid_until_column = {"valid_until", TIMESTAMPTZOID};
 
+static void check(SvcRowChange *change);
 static void check_unused(SvcRowChange *change);
 static void derive_columns(SvcRowChange *change);
 static void adjust_status(SvcRowChange *change);
-static void set_status(SvcRowChange *change, const char *status);
 static void check_status_fits(SvcRowChange *change);
 static bool has_something_left(SvcRowChange *change);
-static bool is_valid_again(SvcRowChange *change);
-static void check_may_be_granted(Datum customer_id);
+static bool is_over(SvcRowChange *change);
+static void prepare_expire(SvcActionCall *call);
+static void prepare_resume(SvcActionCall *call);
+static void prepare_reset(SvcActionCall *call);
+
+static const SvcAction actions[] = {
+	{"svc_resume_entitlement", SVC_ENTITLEMENT, "resume", NULL, prepare_resume},
+	{"svc_expire_entitlement", SVC_ENTITLEMENT, "expire", NULL, prepare_expire},
+	{"svc_reset_entitlement", SVC_ENTITLEMENT, "reset", NULL, prepare_reset},
+};
 
 PG_FUNCTION_INFO_V1(svc_grant_entitlement);
 PG_FUNCTION_INFO_V1(svc_check_entitlement);
+
+void
+svc_entitlement_init(void)
+{
+	static const SvcLifecycleRules rules = {.check = check};
+
+	svc_lifecycle_set_rules(SVC_ENTITLEMENT, &rules);
+	svc_action_register(actions, lengthof(actions));
+}
 
 /*
  * svc_grant_entitlement(customer_id, code, limit_amount, ...) -> id
@@ -55,24 +75,25 @@ PG_FUNCTION_INFO_V1(svc_check_entitlement);
 Datum
 svc_grant_entitlement(PG_FUNCTION_ARGS)
 {
+	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement"
 		" (customer_id, code, limit_amount, unlimited, value, type, name, description,"
-		"  priority, source, source_id, valid_from, valid_until, id)"
+		"  priority, source, source_id, valid_from, valid_until, id, plan_id, subscription_id)"
 		" VALUES ($1, $2, $3, $4, $5,"
 		"  coalesce($6, CASE WHEN $3 IS NOT NULL OR $4 THEN 'quota' ELSE 'feature' END),"
 		"  coalesce($7, $2), $8, $9, $10, $11, $12, $13,"
-		"  coalesce($14, @extschema@.svc_new_id('ent')))"
+		"  coalesce($14, @extschema@.svc_new_id('ent')), $15, $16)"
 		" RETURNING id",
-		14, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
-		INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID}
+		16, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
+		INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[14];
-	bool		isnull[14];
+	Datum		values[16];
+	bool		isnull[16];
 	Datum		id;
 	SvcCall		call;
 
-	for (int i = 0; i < 14; i++)
+	for (int i = 0; i < lengthof(values); i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		isnull[i] = PG_ARGISNULL(i);
@@ -97,8 +118,8 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 	values[13] = svc_argument_optional_id(fcinfo, 13, "entitlement id", &isnull[13]);
 
 	svc_call_begin(&call, fcinfo);
-	check_may_be_granted(values[0]);
-	svc_lifecycle_write(SVC_ENTITLEMENT, "grant", &statement, values, isnull);
+	svc_gate_customer(values[0], "entitlement");
+	svc_lifecycle_write(&grant, &statement, values, isnull);
 	id = svc_statement_value(0, 1, &isnull[0]);
 	id = svc_call_keep(&call, id);
 	svc_call_end(&call);
@@ -141,18 +162,16 @@ svc_check_entitlement(PG_FUNCTION_ARGS)
 }
 
 /*
- * The rule of svc_entitlement (see lifecycle.h).
- *
  * Derived columns are computed, whatever was written to them; the status
  * follows the counters: a row whose limit is raised is active again, one
  * whose limit is lowered to what is used is exhausted.
  */
-void
-svc_entitlement_rule(SvcRowChange *change)
+static void
+check(SvcRowChange *change)
 {
 	if (change->is_insert)
 		check_unused(change);
-	else if (!svc_lifecycle_by_function(change))
+	else if (svc_lifecycle_is_update(change))
 	{
 		adjust_status(change);
 		check_status_fits(change);
@@ -204,50 +223,60 @@ derive_columns(SvcRowChange *change)
 				DirectFunctionCall2(numeric_round, percent, Int32GetDatum(2)), false);
 }
 
-/* When plain SQL leaves the status alone, let it follow what was changed. */
+/*
+ * Let the status follow what was changed.  Who resumes a grant of which
+ * nothing is left gets an exhausted one.
+ */
 static void
 adjust_status(SvcRowChange *change)
 {
 	char	   *status = svc_row_new_text(change, &status_column);
+	bool		left = has_something_left(change);
+	bool		limit_changed = svc_row_column_differs(change, &limit_column) ||
+		svc_row_column_differs(change, &unlimited_column);
 
-	if (status == NULL || svc_row_column_differs(change, &status_column))
-		return;
-	if (strcmp(status, "active") == 0 && svc_row_column_differs(change, &limit_column) &&
-		!has_something_left(change))
-		set_status(change, "exhausted");
-	else if (strcmp(status, "exhausted") == 0 && has_something_left(change))
-		set_status(change, "active");
-	else if (strcmp(status, "expired") == 0 && is_valid_again(change))
-		set_status(change, "active");
-}
-
-static void
-set_status(SvcRowChange *change, const char *status)
-{
-	svc_row_set(change, &status_column, CStringGetTextDatum(status), false);
+	if (svc_row_column_differs(change, &status_column))
+	{
+		if (strcmp(status, "active") == 0 && !left &&
+			strcmp(svc_row_old_text(change, &status_column), "suspended") == 0)
+			svc_row_set_text(change, &status_column, "exhausted");
+	}
+	else if (strcmp(status, "active") == 0 && limit_changed && !left)
+		svc_row_set_text(change, &status_column, "exhausted");
+	else if (strcmp(status, "exhausted") == 0 && left)
+		svc_row_set_text(change, &status_column, "active");
+	else if (strcmp(status, "expired") == 0 && !is_over(change) &&
+			 svc_row_column_differs(change, &valid_until_column))
+		svc_row_set_text(change, &status_column, "active");
 }
 
 /*
  * When plain SQL does set the status, hold it to the guards of the table of
- * transitions, so that status and counters never contradict each other.
+ * transitions, so that status, counters and validity do not contradict each
+ * other.
  */
 static void
 check_status_fits(SvcRowChange *change)
 {
-	char	   *to = svc_row_new_text(change, &status_column);
-	char	   *from = svc_row_old_text(change, &status_column);
 	bool		left = has_something_left(change);
 
-	if (to == NULL || strcmp(from, to) == 0)
+	if (!svc_row_column_differs(change, &status_column))
 		return;
-	if ((strcmp(to, "exhausted") == 0 && left) ||
-		(strcmp(to, "active") == 0 && strcmp(from, "exhausted") == 0 && !left))
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
-				 errmsg("cannot change entitlement status from \"%s\" to \"%s\" while something is %s",
-						from, to, left ? "left" : "lacking"),
-				 errdetail("The status follows limit_amount and used_amount."),
-				 errhint("Change limit_amount, or set status \"suspended\" or \"revoked\".")));
+	if (svc_row_new_is(change, &status_column, "exhausted") && left)
+		svc_lifecycle_refuse_change(change, "something is left",
+									"Change limit_amount, or set status \"suspended\" or \"revoked\".");
+	if (svc_row_new_is(change, &status_column, "active"))
+	{
+		char	   *from = svc_row_old_text(change, &status_column);
+
+		if (strcmp(from, "exhausted") == 0 && !left)
+			svc_lifecycle_refuse_change(change, "nothing is left", "Raise limit_amount.");
+		if (strcmp(from, "expired") == 0 && is_over(change))
+			svc_lifecycle_refuse_change(change, "its validity is over", "Move valid_until ahead.");
+	}
+	if (svc_row_new_is(change, &status_column, "expired") && !is_over(change))
+		svc_lifecycle_refuse_change(change, "its validity is not over",
+									"Set valid_until, or set status \"suspended\" or \"revoked\".");
 }
 
 /* Can anything more be consumed from the new row, by its limit? */
@@ -267,39 +296,62 @@ has_something_left(SvcRowChange *change)
 	return no_limit || isnull || svc_amount_compare(used, limit) < 0;
 }
 
-/* Was valid_until moved ahead of now? */
+/* Has valid_until of the new row passed? */
 static bool
-is_valid_again(SvcRowChange *change)
+is_over(SvcRowChange *change)
 {
 	bool		isnull;
 	Datum		valid_until = svc_row_new(change, &valid_until_column, &isnull);
 
-	if (!svc_row_column_differs(change, &valid_until_column))
-		return false;
-	return isnull || DatumGetTimestampTz(valid_until) > GetCurrentTransactionStartTimestamp();
+	return !isnull && DatumGetTimestampTz(valid_until) <= GetCurrentTransactionStartTimestamp();
 }
 
-/* Refuse a customer that does not exist, or not any more. */
+/* A grant that is resumed is exhausted if nothing is left of it. */
 static void
-check_may_be_granted(Datum customer_id)
+prepare_resume(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT status FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
-		1, {TEXTOID}
+		"SELECT NOT unlimited AND limit_amount <= used_amount FROM @extschema@.svc_entitlement"
+		" WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
 	};
-	char	   *status;
+	Datum		values[2] = {call->customer_id, call->id};
+	bool		isnull;
+	Datum		spent;
 
-	if (svc_statement_run(&statement, &customer_id, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_UNKNOWN_ROW),
-				 errmsg("customer \"%s\" does not exist", TextDatumGetCString(customer_id)),
-				 errdetail("An entitlement belongs to a customer."),
-				 errhint("Create the customer first, with svc_create_customer().")));
-	status = svc_statement_text(0, 1);
-	if (strcmp(status, "merged") == 0 || strcmp(status, "deleted") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
-				 errmsg("cannot grant an entitlement to a customer that is %s", status),
-				 errdetail("Customer \"%s\" has this status.", TextDatumGetCString(customer_id)),
-				 errhint("Grant it to a customer that is still served.")));
+	svc_statement_run(&statement, values, NULL);
+	spent = svc_statement_value(0, 1, &isnull);
+	call->to = !isnull && DatumGetBool(spent) ? "exhausted" : "active";
+}
+
+/*
+ * svc_reset_entitlement(customer_id, entitlement_id, reason, revision)
+ *
+ * What was used is forgotten, by a row of the ledger that takes it back.
+ */
+static void
+prepare_reset(SvcActionCall *call)
+{
+	SvcGrant	grant;
+
+	svc_grant_load(&grant, call->customer_id, call->id);
+	if (!grant.metered)
+		svc_action_refuse(call, "it is not metered", "There is nothing to reset.");
+	svc_ledger_append_reset(call->customer_id, &grant);
+	svc_action_set(call, "used_amount", NUMERICOID, svc_amount_from(0));
+	svc_action_set(call, "ledger_seq", INT8OID, Int64GetDatum(grant.ledger_seq + 1));
+	svc_action_set(call, "last_reset_at", TIMESTAMPTZOID,
+				   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+}
+
+/* A grant expires when its validity is over. */
+static void
+prepare_expire(SvcActionCall *call)
+{
+	SvcGrant	grant;
+
+	svc_grant_load(&grant, call->customer_id, call->id);
+	if (grant.state != SVC_EXPIRED)
+		svc_action_refuse(call, "its validity is not over",
+						  "Set valid_until, or suspend or revoke the grant.");
 }

@@ -1,15 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * entitlement.h
- *	  Entitlements: the rule that every row of svc_entitlement obeys.
+ *	  Entitlements: what _PG_init must know of them.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef SVC_ENTITLEMENT_H
 #define SVC_ENTITLEMENT_H
 
-#include "row.h"
-
-extern void svc_entitlement_rule(SvcRowChange *change);
+extern void svc_entitlement_init(void);
 
 #endif							/* SVC_ENTITLEMENT_H */

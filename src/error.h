@@ -23,6 +23,8 @@
 #define ERRCODE_SVC_ENTITLEMENT_DENIED		MAKE_SQLSTATE('S', 'V', '0', '0', '3')
 /* an idempotency key came back with other arguments */
 #define ERRCODE_SVC_KEY_REUSED				MAKE_SQLSTATE('S', 'V', '0', '0', '4')
+/* a row is not of the revision that the caller has seen */
+#define ERRCODE_SVC_REVISION_CONFLICT		MAKE_SQLSTATE('S', 'V', '0', '0', '5')
 /* a column that only svc's own functions write was written by hand */
 #define ERRCODE_SVC_MAINTAINED_COLUMN		MAKE_SQLSTATE('S', 'V', '0', '0', '6')
 /* a row that must stay was deleted, or an append-only row was changed */
@@ -35,5 +37,11 @@
 #define ERRCODE_SVC_PROPERTY_TYPE			MAKE_SQLSTATE('S', 'V', '0', '1', '0')
 /* consuming a right that is not counted */
 #define ERRCODE_SVC_NOT_METERED				MAKE_SQLSTATE('S', 'V', '0', '1', '1')
+/* a noun that does not exist, or a function that is no action of one */
+#define ERRCODE_SVC_UNKNOWN_NOUN			MAKE_SQLSTATE('S', 'V', '0', '1', '2')
+/* paying or giving back more than there is */
+#define ERRCODE_SVC_AMOUNT_EXCEEDED			MAKE_SQLSTATE('S', 'V', '0', '1', '3')
+/* a customer that still has open subscriptions cannot be deleted */
+#define ERRCODE_SVC_STILL_IN_USE			MAKE_SQLSTATE('S', 'V', '0', '1', '4')
 
 #endif							/* SVC_ERROR_H */

@@ -8,6 +8,8 @@
 #ifndef SVC_EVENT_H
 #define SVC_EVENT_H
 
+#include "fmgr.h"
+
 #include "transition.h"
 
 /* One row of svc_event, less what the log itself adds. */
@@ -31,7 +33,7 @@ extern bool svc_consumed_events;
 extern char *svc_actor;
 extern char *svc_request_id;
 
-extern void svc_event_append(const SvcEvent *event);
+extern void svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event);
 extern const char *svc_event_actor(void);
 extern Datum svc_event_request_id(bool *isnull);
 

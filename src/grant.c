@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -36,10 +37,15 @@
 #include "grant.h"
 #include "statement.h"
 
-/* What all readers of grants select, in the order of the enum below. */
+/*
+ * What all readers of grants select, in the order of the enum below.  The casts
+ * cost nothing, and hold when the owner alters a column.
+ */
 #define GRANT_COLUMNS \
-	"id, status, unlimited, limit_amount, used_amount, priority, created_at," \
-	" valid_from, valid_until, reset_at, value, ledger_seq"
+	"id::text, status::text, unlimited::boolean, limit_amount::numeric," \
+	" used_amount::numeric, priority::integer, created_at::timestamptz," \
+	" valid_from::timestamptz, valid_until::timestamptz, reset_at::timestamptz," \
+	" value::jsonb, ledger_seq::bigint, code::text"
 
 enum
 {
@@ -55,6 +61,7 @@ enum
 	GRANT_RESET_AT,
 	GRANT_VALUE,
 	GRANT_LEDGER_SEQ,
+	GRANT_CODE,
 };
 
 /* of the composite types, in order */
@@ -83,7 +90,7 @@ SvcReason
 svc_grant_gate(Datum customer_id, bool as_reader)
 {
 	static SvcStatement statement = {
-		"SELECT status IN ('suspended', 'churned', 'merged', 'deleted')"
+		"SELECT coalesce(status IN ('suspended', 'churned', 'merged', 'deleted'), true)"
 		" FROM @extschema@.svc_customer WHERE id = $1",
 		1, {TEXTOID}
 	};
@@ -128,6 +135,23 @@ svc_grant_lock(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
 	Datum		values[2] = {customer_id, code};
 
 	collect_grants(set, svc_statement_run(&statement, values, NULL), at);
+}
+
+/* Read one grant by its id, which the caller has locked. */
+void
+svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id)
+{
+	static SvcStatement statement = {
+		"SELECT " GRANT_COLUMNS
+		" FROM @extschema@.svc_entitlement WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {customer_id, id};
+
+	if (svc_statement_run(&statement, values, NULL) != 1)
+		elog(ERROR, "a locked grant has vanished");
+	memset(grant, 0, sizeof(*grant));
+	read_grant(grant, 0, GetCurrentTransactionStartTimestamp());
 }
 
 /*
@@ -183,8 +207,8 @@ svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount)
 			decision->has_value = true;
 			decision->value = grant->value;
 		}
-		/* the first that pays: whatever has something left */
-		if (!decision->has_entitlement &&
+		/* the first that pays: of those that are counted, if there are any */
+		if (!decision->has_entitlement && grant->metered == set->metered &&
 			(!grant->metered || grant->unlimited || svc_amount_sign(grant->available) > 0))
 		{
 			decision->has_entitlement = true;
@@ -298,6 +322,7 @@ read_grant(SvcGrant *grant, uint64 row, TimestampTz at)
 	grant->value = svc_statement_value(row, GRANT_VALUE, &isnull);
 	grant->has_value = !isnull;
 	grant->ledger_seq = DatumGetInt64(svc_statement_value(row, GRANT_LEDGER_SEQ, &isnull));
+	grant->code = svc_statement_value(row, GRANT_CODE, &isnull);
 	grant->taken = svc_amount_from(0);
 }
 

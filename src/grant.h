@@ -45,6 +45,7 @@ typedef struct SvcGrant
 	TimestampTz reset_at;		/* DT_NOEND: never */
 	Datum		value;
 	bool		has_value;
+	Datum		code;
 	int64		ledger_seq;		/* number of its last ledger row */
 	Datum		taken;			/* what a consume takes from it */
 } SvcGrant;
@@ -82,6 +83,7 @@ extern SvcReason svc_grant_gate(Datum customer_id, bool as_reader);
 extern void svc_grant_read(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
 extern void svc_grant_reread(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
 extern void svc_grant_lock(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
+extern void svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id);
 extern Datum svc_grant_allocate(SvcGrantSet *set, Datum amount);
 extern void svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount);
 extern const char *svc_reason_name(SvcReason reason);

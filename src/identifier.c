@@ -10,8 +10,8 @@
  *
  *		cus_01jdb2x8k5e6tvk3m9d0q7r4wz
  *		    |--------||--------------|
- *		    48 bits    74 bits random, after 4 bits of version
- *		    of ms      and with 2 bits of variant between
+ *		    48 bits    4 bits version, 12 of fraction,
+ *		    of ms      2 of variant, 62 random
  *
  * Within one backend ids are strictly ascending: the 12 bits that follow the
  * version hold the fraction of the millisecond (RFC 9562, section 6.2,
@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -77,7 +78,9 @@ check_prefix(const char *prefix, int len)
 	if (!valid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid prefix of an id: \"%.*s\"", Min(len, 2 * PREFIX_LENGTH_MAX), prefix),
+				 errmsg("invalid prefix of an id: \"%.*s\"",
+						pg_mbcliplen(prefix, len, 2 * PREFIX_LENGTH_MAX), prefix),
+				 errdetail("It begins every id of its kind."),
 				 errhint("Use 1 to %d characters a-z and _, beginning and ending with a letter.",
 						 PREFIX_LENGTH_MAX)));
 }

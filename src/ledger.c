@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
@@ -31,6 +32,7 @@
 #include "utils/datum.h"
 
 #include "compat.h"
+#include "amount.h"
 #include "error.h"
 #include "event.h"
 #include "ledger.h"
@@ -38,6 +40,8 @@
 
 static void flush_log(void);
 pg_noreturn static void report_key_reused(const SvcRequest *request);
+pg_noreturn static void report_no_answer(const SvcRequest *request);
+pg_noreturn static void report_suppressed(void);
 
 /*
  * Find the answer to an earlier request with the same key; false when there
@@ -77,7 +81,32 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 
 	flush_log();
 	*answer = svc_statement_value(0, 2, &isnull);
+	if (isnull)
+		report_no_answer(request);
 	return true;
+}
+
+/*
+ * Before a denial under REPEATABLE READ: has the request taken effect after
+ * our snapshot?  Then the denial would be wrong, and the answer is not for us
+ * to see: raises 40001.
+ */
+void
+svc_ledger_check_unseen(const SvcRequest *request)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_entitlement_ledger"
+		" WHERE customer_id = $1 AND idempotency_key = $2 AND line = 0",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {request->customer_id, request->key};
+
+	if (request->has_key && IsolationUsesXactSnapshot() &&
+		svc_statement_read_latest(&statement, values) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to a concurrent request with the same idempotency key"),
+				 errhint("Retry the transaction.")));
 }
 
 /*
@@ -99,7 +128,8 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 		"   jsonb_build_object('kind', $5, 'code', $6, 'amount', $11, 'mode', $12) END,"
 		"  CASE WHEN $4 = 0 AND $9 IS NOT NULL THEN to_jsonb($13) END,"
 		"  $10, $14, $15)"
-		" ON CONFLICT (customer_id, idempotency_key) WHERE line = 0 DO NOTHING",
+		" ON CONFLICT (customer_id, idempotency_key)"
+		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
 		15, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID,
 			TEXTOID, JSONBOID, NUMERICOID, TEXTOID, RECORDOID, TEXTOID, TEXTOID}
 	};
@@ -121,9 +151,27 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	values[10] = request->amount;
 	values[11] = CStringGetTextDatum(request->mode);
 	values[12] = answer;
+	isnull[12] = !request->has_key;
 	values[13] = CStringGetTextDatum(svc_event_actor());
 	values[14] = svc_event_request_id(&isnull[14]);
-	return svc_statement_run(&statement, values, isnull) == 1;
+	if (svc_statement_run(&statement, values, isnull) == 1)
+		return true;
+	if (!request->has_key || line > 0)
+		report_suppressed();
+	return false;
+}
+
+/* Append a line that takes back all that was used of a grant. */
+void
+svc_ledger_append_reset(Datum customer_id, const SvcGrant *grant)
+{
+	SvcRequest	request = {.kind = "reset", .customer_id = customer_id, .code = grant->code,
+		.amount = svc_amount_from(0), .mode = "",
+	.at = GetCurrentTransactionStartTimestamp()};
+	SvcGrant	line = *grant;
+
+	line.taken = svc_amount_subtract(svc_amount_from(0), grant->used_amount);
+	(void) svc_ledger_append(&request, &line, 0, (Datum) 0);
 }
 
 /*
@@ -154,4 +202,26 @@ report_key_reused(const SvcRequest *request)
 					TextDatumGetCString(request->key)),
 			 errdetail("That request was %s.", svc_statement_text(0, 3)),
 			 errhint("A key belongs to one request and all its retries; use a new one.")));
+}
+
+/* Not ours: svc stores request and answer together. */
+static void
+report_no_answer(const SvcRequest *request)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("the ledger has no answer for idempotency key \"%s\"",
+					TextDatumGetCString(request->key)),
+			 errdetail("Somebody else than svc has written this row of the ledger."),
+			 errhint("Use another key.")));
+}
+
+static void
+report_suppressed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a row of the ledger was not written"),
+			 errdetail("A trigger, rule or policy on table \"svc_entitlement_ledger\" has suppressed it."),
+			 errhint("Such triggers must let svc's own rows pass.")));
 }

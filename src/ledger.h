@@ -27,7 +27,9 @@ typedef struct SvcRequest
 } SvcRequest;
 
 extern bool svc_ledger_replay(const SvcRequest *request, Datum *answer);
+extern void svc_ledger_check_unseen(const SvcRequest *request);
 extern bool svc_ledger_append(const SvcRequest *request, const SvcGrant *grant,
 							  int line, Datum answer);
+extern void svc_ledger_append_reset(Datum customer_id, const SvcGrant *grant);
 
 #endif							/* SVC_LEDGER_H */

@@ -31,6 +31,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -38,6 +40,7 @@
 #include "common/hashfn.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -64,17 +67,19 @@
 /* Columns whose change is never reported: they change with every event. */
 #define BOOKKEEPING				"revision updated_at"
 
-/* An action that a function of svc has announced for the statement it runs. */
+/* How much of a long value the changes of an event show, in bytes. */
+#define VALUE_SHOWN_MAX			200
+
+/* What a function of svc has announced for the statement that it runs. */
 typedef struct Announcement
 {
-	SvcNoun		noun;
-	const char *action;
+	const SvcDeed *deed;		/* NULL: it rewrites what else is permanent */
 	int			trigger_depth;	/* of the announcing function */
 } Announcement;
 
 static const Announcement *announced = NULL;
 
-static SvcLifecycleRule rules[SVC_NOUN_COUNT];
+static SvcLifecycleRules rules[SVC_NOUN_COUNT];
 
 /* Restored rows whose AFTER trigger has not run yet; hashes of their keys. */
 static HTAB *restored = NULL;
@@ -82,29 +87,36 @@ static HTAB *restored = NULL;
 static SvcColumn id_column = {"id"};
 static SvcColumn customer_id_column = {"customer_id"};
 static SvcColumn status_column = {"status"};
-static SvcColumn revision_column = {"revision"};
-static SvcColumn created_at_column = {"created_at"};
-static SvcColumn updated_at_column = {"updated_at"};
+static SvcColumn revision_column = {"revision", INT8OID};
+static SvcColumn created_at_column = {"created_at", TIMESTAMPTZOID};
+static SvcColumn updated_at_column = {"updated_at", TIMESTAMPTZOID};
 
-static SvcNoun check_trigger(FunctionCallInfo fcinfo);
-static HeapTuple before_insert(TriggerData *trigger, SvcNoun noun);
-static HeapTuple before_update(TriggerData *trigger, SvcNoun noun);
+static SvcNoun check_trigger(FunctionCallInfo fcinfo, bool before);
+static HeapTuple before_insert(FunctionCallInfo fcinfo, SvcNoun noun);
+static HeapTuple before_update(FunctionCallInfo fcinfo, SvcNoun noun);
+static void check_status_given(SvcRowChange *change);
 static bool is_same_row(SvcRowChange *change);
 static void check_maintained_columns(SvcRowChange *change);
 static bool is_reportable_change(SvcRowChange *change);
+static uint64 run_announced(const SvcDeed *deed, SvcStatement *statement, const char *sql,
+							int nargs, Oid *argtypes, Datum *values, const bool *isnull);
+static const Announcement *current_announcement(void);
+static bool rewrite_announced(void);
+static const SvcDeed *announced_deed(SvcNoun noun);
 static const char *announced_action(SvcNoun noun);
 static const SvcTransition *explain_change(SvcRowChange *change);
 static int	event_count(const SvcTransition *transition, const char *from, const char *to);
 static int64 row_revision(SvcRowChange *change);
 static void append_events(SvcRowChange *change, const SvcTransition *transition);
-static Datum describe_changes(SvcRowChange *change, bool *any);
+static Datum describe_changes(SvcRowChange *change, const char *action, bool *any);
+static void append_change(StringInfo json, const char *name);
 static void append_json_value(StringInfo json, Oid type, Datum value, bool isnull);
+static void append_json_text(StringInfo json, const char *value);
 static uint64 row_hash(SvcRowChange *change);
 static void note_restored(SvcRowChange *change);
 static bool forget_restored(SvcRowChange *change);
 static void drop_restored(XactEvent event, void *arg);
 static char *name_row(SvcRowChange *change);
-static char *list_next_statuses(SvcNoun noun, int from);
 static void check_may_restore(SvcRowChange *change);
 pg_noreturn static void report_permanent_row(SvcRowChange *change);
 pg_noreturn static void report_transition(SvcRowChange *change, const char *from, const char *to);
@@ -121,13 +133,15 @@ PG_FUNCTION_INFO_V1(svc_transitions);
 Datum
 svc_lifecycle(PG_FUNCTION_ARGS)
 {
-	SvcNoun		noun = check_trigger(fcinfo);
+	SvcNoun		noun = check_trigger(fcinfo, true);
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		return PointerGetDatum(before_insert(trigger, noun));
+		return PointerGetDatum(before_insert(fcinfo, noun));
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		return PointerGetDatum(before_update(trigger, noun));
+		return PointerGetDatum(before_update(fcinfo, noun));
+	if (rewrite_announced())
+		return PointerGetDatum(trigger->tg_trigtuple);
 	report_permanent_row(svc_row_open(trigger->tg_relation, noun, NULL,
 									  trigger->tg_trigtuple));
 }
@@ -138,7 +152,7 @@ svc_lifecycle(PG_FUNCTION_ARGS)
 Datum
 svc_lifecycle_event(PG_FUNCTION_ARGS)
 {
-	SvcNoun		noun = check_trigger(fcinfo);
+	SvcNoun		noun = check_trigger(fcinfo, false);
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	const SvcTransition *transition;
 	SvcRowChange *change;
@@ -154,18 +168,24 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 		change = svc_row_open(trigger->tg_relation, noun,
 							  trigger->tg_trigtuple, trigger->tg_newtuple);
 
+	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
 	transition = explain_change(change);
-
-	svc_call_begin(&call, fcinfo);
 	append_events(change, transition);
-	svc_call_end(&call);
+
+	if (rules[noun].conclude != NULL)
+	{
+		svc_call_begin(&call, fcinfo);
+		rules[noun].conclude(change, transition->action);
+		svc_call_end(&call);
+	}
 	return PointerGetDatum(NULL);
 }
 
 /*
  * svc_append_only(): BEFORE UPDATE OR DELETE, each row, of a log, and BEFORE
- * TRUNCATE of any table of svc.
+ * TRUNCATE of any table of svc.  BEFORE INSERT, each row, of svc_meta it skips
+ * a second row, such as a dump brings.
  */
 Datum
 svc_append_only(PG_FUNCTION_ARGS)
@@ -173,10 +193,21 @@ svc_append_only(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	const char *verb;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("svc_append_only() must be called as a trigger")));
+				 errmsg("svc_append_only() must be called as a trigger of svc"),
+				 errdetail("It is for BEFORE triggers."),
+				 errhint("svc_install() makes the triggers that svc needs.")));
+
+	/* the one row of svc_meta that svc_install() has made is enough */
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return PointerGetDatum(svc_catalog_installed_version(RelationGetNamespace(trigger->tg_relation)) == 0 ?
+							   trigger->tg_trigtuple : NULL);
+
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event) && rewrite_announced())
+		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+							   trigger->tg_newtuple : trigger->tg_trigtuple);
 
 	verb = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "update" :
 		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "delete from" : "truncate";
@@ -234,7 +265,7 @@ svc_transitions(PG_FUNCTION_ARGS)
 
 /* To be called from _PG_init. */
 void
-svc_lifecycle_set_rule(SvcNoun noun, SvcLifecycleRule rule)
+svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *noun_rules)
 {
 	static bool callback_registered = false;
 
@@ -243,7 +274,7 @@ svc_lifecycle_set_rule(SvcNoun noun, SvcLifecycleRule rule)
 		RegisterXactCallback(drop_restored, NULL);
 		callback_registered = true;
 	}
-	rules[noun] = rule;
+	rules[noun] = *noun_rules;
 }
 
 /*
@@ -254,29 +285,28 @@ svc_lifecycle_set_rule(SvcNoun noun, SvcLifecycleRule rule)
  * deeper.
  */
 uint64
-svc_lifecycle_write(SvcNoun noun, const char *action, SvcStatement *statement,
+svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 					Datum *values, const bool *isnull)
 {
-	const Announcement *outer = announced;
-	Announcement mine;
-	uint64		rows;
+	return run_announced(deed, statement, NULL, 0, NULL, values, isnull);
+}
 
-	Assert(svc_action_exists(noun, action));
-	mine.noun = noun;
-	mine.action = action;
-	mine.trigger_depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+/* The same for a statement whose text is made for this one time. */
+uint64
+svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,
+						 Oid *argtypes, Datum *values, const bool *isnull)
+{
+	return run_announced(deed, NULL, sql, nargs, argtypes, values, isnull);
+}
 
-	announced = &mine;
-	PG_TRY();
-	{
-		rows = svc_statement_run(statement, values, isnull);
-	}
-	PG_FINALLY();
-	{
-		announced = outer;
-	}
-	PG_END_TRY();
-	return rows;
+/*
+ * Run a statement that removes or changes rows which are permanent to
+ * everybody else: when a customer is merged or becomes a tombstone.
+ */
+uint64
+svc_lifecycle_rewrite_once(const char *sql, int nargs, Oid *argtypes, Datum *values)
+{
+	return run_announced(NULL, NULL, sql, nargs, argtypes, values, NULL);
 }
 
 /* Is this change made by a function of svc, not by plain SQL? */
@@ -299,22 +329,41 @@ svc_lifecycle_refuse_column(SvcRowChange *change, const char *column, const char
 			 errtablecol(change->rel, get_attnum(RelationGetRelid(change->rel), column))));
 }
 
+/* Refuse a change of status that the table allows, but whose guard fails. */
+void
+svc_lifecycle_refuse_change(SvcRowChange *change, const char *why, const char *hint)
+{
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+			 errmsg("cannot change %s status from \"%s\" to \"%s\": %s", info->name,
+					svc_row_old_text(change, &status_column),
+					svc_row_new_text(change, &status_column), why),
+			 errdetail("%s was to be written.", name_row(change)),
+			 errhint("%s", hint)));
+}
+
 /*
  * The noun of a trigger, from its argument: on a shard the table's name would
  * not tell.  Refuses tables outside the extension's schema, where the trigger
  * would write events about rows that are not ours.
  */
 static SvcNoun
-check_trigger(FunctionCallInfo fcinfo)
+check_trigger(FunctionCallInfo fcinfo, bool before)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	SvcNoun		noun;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		TRIGGER_FIRED_BEFORE(trigger->tg_event) != before ||
+		(!before && TRIGGER_FIRED_BY_DELETE(trigger->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s() must be called as a row trigger",
-						get_func_name(fcinfo->flinfo->fn_oid))));
+				 errmsg("this function must be called as a row trigger of svc"),
+				 errdetail("It is for %s.", before ? "BEFORE INSERT OR UPDATE OR DELETE" :
+						   "AFTER INSERT OR UPDATE"),
+				 errhint("svc_install() makes the triggers that svc needs.")));
 	if (RelationGetNamespace(trigger->tg_relation) !=
 		get_func_namespace(fcinfo->flinfo->fn_oid) ||
 		trigger->tg_trigger->tgnargs != 1 ||
@@ -328,8 +377,9 @@ check_trigger(FunctionCallInfo fcinfo)
 }
 
 static HeapTuple
-before_insert(TriggerData *trigger, SvcNoun noun)
+before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 {
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	SvcRowChange *change = svc_row_open(trigger->tg_relation, noun, NULL,
 										trigger->tg_trigtuple);
 	const SvcTransition *transition;
@@ -345,48 +395,47 @@ before_insert(TriggerData *trigger, SvcNoun noun)
 	}
 	(void) forget_restored(change);
 
+	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
-	if (rules[noun] != NULL)
-		rules[noun] (change);
-
-	/* NULL is for the column's NOT NULL to refuse */
+	check_status_given(change);
+	if (rules[noun].check != NULL)
+		rules[noun].check(change);
 	status = svc_row_new_text(change, &status_column);
-	if (status == NULL)
-		return svc_row_form(change, trigger->tg_trigtuple);
 
 	transition = explain_change(change);
+	if (rules[noun].imply != NULL)
+		rules[noun].imply(change, transition->action);
 	svc_row_set(change, &revision_column,
 				Int64GetDatum(event_count(transition, NULL, status)), false);
-	(void) svc_row_new(change, &created_at_column, &isnull);
-	if (isnull)
-		svc_row_set(change, &created_at_column,
-					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+	svc_row_default_now(change, &created_at_column);
 	svc_row_set(change, &updated_at_column,
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 	return svc_row_form(change, trigger->tg_trigtuple);
 }
 
 static HeapTuple
-before_update(TriggerData *trigger, SvcNoun noun)
+before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 {
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	SvcRowChange *change = svc_row_open(trigger->tg_relation, noun,
 										trigger->tg_trigtuple, trigger->tg_newtuple);
 	char	   *status;
 
+	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
-	if (!svc_lifecycle_by_function(change))
+	if (svc_lifecycle_is_update(change))
 	{
-		if (is_same_row(change))
-			return trigger->tg_newtuple;
-		check_maintained_columns(change);
-	}
-	if (rules[noun] != NULL)
-		rules[noun] (change);
+		const SvcDeed *deed = announced_deed(noun);
 
-	/* NULL is for the column's NOT NULL to refuse */
+		if (is_same_row(change) && (deed == NULL || deed->note == NULL))
+			return trigger->tg_newtuple;
+		if (!svc_lifecycle_by_function(change))
+			check_maintained_columns(change);
+	}
+	check_status_given(change);
+	if (rules[noun].check != NULL)
+		rules[noun].check(change);
 	status = svc_row_new_text(change, &status_column);
-	if (status == NULL)
-		return svc_row_form(change, trigger->tg_newtuple);
 
 	if (is_reportable_change(change))
 	{
@@ -394,6 +443,8 @@ before_update(TriggerData *trigger, SvcNoun noun)
 		int			count = event_count(transition,
 										svc_row_old_text(change, &status_column), status);
 
+		if (rules[noun].imply != NULL)
+			rules[noun].imply(change, transition->action);
 		if (count > 0)
 			svc_row_set(change, &revision_column,
 						Int64GetDatum(row_revision(change) + count), false);
@@ -403,7 +454,28 @@ before_update(TriggerData *trigger, SvcNoun noun)
 	return svc_row_form(change, trigger->tg_newtuple);
 }
 
-/* An UPDATE that changes nothing is nothing. */
+/* Rules need not think of NULL. */
+static void
+check_status_given(SvcRowChange *change)
+{
+	if (svc_row_new_text(change, &status_column) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("status of %s must not be null", svc_noun_info(change->noun)->name),
+				 errdetail("%s was to be written.", name_row(change)),
+				 errhint("See svc_transitions() for the statuses.")));
+}
+
+/* Plain SQL, or a function that does what plain SQL would. */
+bool
+svc_lifecycle_is_update(SvcRowChange *change)
+{
+	return !svc_lifecycle_by_function(change) ||
+		strcmp(change->action, "update") == 0 ||
+		strcmp(change->action, "updatePricing") == 0;
+}
+
+/* An UPDATE that changes nothing is nothing, unless it comes with a note. */
 static bool
 is_same_row(SvcRowChange *change)
 {
@@ -438,7 +510,6 @@ check_maintained_columns(SvcRowChange *change)
 /*
  * Is there anything that the lifecycle has a say in?  An announced action
  * always; else a change of a column that is neither counter nor bookkeeping.
- * Nouns without the action "update" allow plain changes without an event.
  */
 static bool
 is_reportable_change(SvcRowChange *change)
@@ -449,8 +520,6 @@ is_reportable_change(SvcRowChange *change)
 	if (svc_lifecycle_by_function(change) ||
 		svc_row_column_differs(change, &status_column))
 		return true;
-	if (!svc_action_exists(change->noun, "update"))
-		return false;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
@@ -463,16 +532,69 @@ is_reportable_change(SvcRowChange *change)
 	return false;
 }
 
-/* The action announced for the statement that fired this very trigger. */
-static const char *
-announced_action(SvcNoun noun)
+/* Announce, run a statement, saved or not, and take the announcement back. */
+static uint64
+run_announced(const SvcDeed *deed, SvcStatement *statement, const char *sql,
+			  int nargs, Oid *argtypes, Datum *values, const bool *isnull)
+{
+	const Announcement *outer = announced;
+	Announcement mine;
+	uint64		rows;
+
+	Assert(deed == NULL || svc_action_exists(deed->noun, deed->action));
+	mine.deed = deed;
+	mine.trigger_depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+
+	PG_TRY();
+	{
+		announced = &mine;
+		rows = statement != NULL ? svc_statement_run(statement, values, isnull) :
+			svc_statement_run_once(sql, nargs, argtypes, values, isnull);
+	}
+	PG_FINALLY();
+	{
+		announced = outer;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/* The announcement for the statement that fired this very trigger, or NULL. */
+static const Announcement *
+current_announcement(void)
 {
 	int			depth;
 
-	if (announced == NULL || announced->noun != noun)
+	if (announced == NULL)
 		return NULL;
 	depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
-	return depth == announced->trigger_depth + 1 ? announced->action : NULL;
+	return depth == announced->trigger_depth + 1 ? announced : NULL;
+}
+
+static const SvcDeed *
+announced_deed(SvcNoun noun)
+{
+	const Announcement *current = current_announcement();
+
+	if (current == NULL || current->deed == NULL || current->deed->noun != noun)
+		return NULL;
+	return current->deed;
+}
+
+static bool
+rewrite_announced(void)
+{
+	const Announcement *current = current_announcement();
+
+	return current != NULL && current->deed == NULL;
+}
+
+static const char *
+announced_action(SvcNoun noun)
+{
+	const SvcDeed *deed = announced_deed(noun);
+
+	return deed == NULL ? NULL : deed->action;
 }
 
 /* The line of the table that allows this change, or an error. */
@@ -488,7 +610,9 @@ explain_change(SvcRowChange *change)
 	if (!change->is_insert)
 	{
 		from_name = svc_row_old_text(change, &status_column);
-		from = svc_status_find(change->noun, from_name);
+		from = from_name == NULL ? SVC_STATUS_NONE : svc_status_find(change->noun, from_name);
+		if (from == SVC_STATUS_NONE)
+			report_transition(change, from_name == NULL ? "" : from_name, to_name);
 	}
 	transition = svc_transition_match(change->noun, change->action, from, to);
 	if (transition == NULL)
@@ -497,9 +621,9 @@ explain_change(SvcRowChange *change)
 }
 
 /*
- * How many events a transition makes here.  The hot ones, a consume or a
- * recording that leaves the status as it is, have their ledger as a record
- * and make none unless svc.consumed_events asks for it.
+ * How many events a transition makes here.  The hot ones have a record of
+ * their own and make none unless svc.consumed_events asks for it: a consume or
+ * a recording that leaves the status as it is, and a new usage record.
  */
 static int
 event_count(const SvcTransition *transition, const char *from, const char *to)
@@ -507,7 +631,9 @@ event_count(const SvcTransition *transition, const char *from, const char *to)
 	bool		hot = strcmp(transition->action, "consume") == 0 ||
 		strcmp(transition->action, "record") == 0;
 
-	if (hot && from != NULL && strcmp(from, to) == 0 && !svc_consumed_events)
+	bool		quiet = from == NULL ? transition->noun == SVC_USAGE : strcmp(from, to) == 0;
+
+	if (hot && quiet && !svc_consumed_events)
 		return 0;
 	return transition->event_count;
 }
@@ -548,47 +674,69 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	if (new_revision - revision != event_count(transition, event.from_status, to))
 		report_later_trigger(change);
 
-	if (!change->is_insert)
-		event.changes = describe_changes(change, &event.has_changes);
+	event.changes = describe_changes(change, transition->action, &event.has_changes);
 	for (int i = 0; revision < new_revision; i++)
 	{
 		event.name = &transition->events[i];
 		event.revision = ++revision;
-		svc_event_append(&event);
+		svc_event_append(change->fcinfo, &event);
 		event.from_status = to;
 		event.has_changes = false;
 	}
 }
 
-/* {"column": {"old": ..., "new": ...}} for all that changed. */
+/*
+ * {"column": {"old": ..., "new": ...}} for all that an UPDATE changed, and the
+ * note that a function has left.  The event of a deletion must not tell what
+ * was deleted.
+ */
 static Datum
-describe_changes(SvcRowChange *change, bool *any)
+describe_changes(SvcRowChange *change, const char *action, bool *any)
 {
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+	const char *personal = strcmp(action, "delete") == 0 ? info->personal : "";
+	const SvcDeed *deed = announced_deed(change->noun);
 	TupleDesc	desc = RelationGetDescr(change->rel);
 	StringInfoData json;
 
-	*any = false;
 	initStringInfo(&json);
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < desc->natts && !change->is_insert; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!svc_row_differs(change, i) ||
-			svc_noun_list_has(BOOKKEEPING, NameStr(att->attname)))
+			svc_noun_list_has(BOOKKEEPING, NameStr(att->attname)) ||
+			svc_noun_list_has(personal, NameStr(att->attname)))
 			continue;
-		appendStringInfoChar(&json, *any ? ',' : '{');
-		escape_json(&json, NameStr(att->attname));
-		appendStringInfoString(&json, ":{\"old\":");
+		append_change(&json, NameStr(att->attname));
 		append_json_value(&json, att->atttypid, change->old_values[i], change->old_isnull[i]);
 		appendStringInfoString(&json, ",\"new\":");
 		append_json_value(&json, att->atttypid, change->new_values[i], change->new_isnull[i]);
 		appendStringInfoChar(&json, '}');
-		*any = true;
 	}
+	if (deed != NULL && deed->note != NULL)
+	{
+		append_change(&json, deed->note);
+		append_json_text(&json, deed->note_old);
+		appendStringInfoString(&json, ",\"new\":");
+		append_json_text(&json, deed->note_new);
+		appendStringInfoChar(&json, '}');
+	}
+
+	*any = json.len > 0;
 	if (!*any)
 		return (Datum) 0;
 	appendStringInfoChar(&json, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/* {"name":{"old": or ,"name":{"old": */
+static void
+append_change(StringInfo json, const char *name)
+{
+	appendStringInfoChar(json, json->len == 0 ? '{' : ',');
+	escape_json(json, name);
+	appendStringInfoString(json, ":{\"old\":");
 }
 
 /* Timestamps are written in UTC, whatever the session's time zone. */
@@ -603,13 +751,13 @@ append_json_value(StringInfo json, Oid type, Datum value, bool isnull)
 
 	if (isnull)
 	{
-		appendStringInfoString(json, "null");
+		append_json_text(json, NULL);
 		return;
 	}
-	if (type == TIMESTAMPTZOID)
+	if (type == TIMESTAMPTZOID && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
 	{
 		JsonEncodeDateTime(instant, value, type, &utc);
-		escape_json(json, instant);
+		append_json_text(json, instant);
 		return;
 	}
 
@@ -619,23 +767,47 @@ append_json_value(StringInfo json, Oid type, Datum value, bool isnull)
 	{
 		case BOOLOID:
 			appendStringInfoString(json, DatumGetBool(value) ? "true" : "false");
-			break;
-		case JSONBOID:
+			return;
 		case INT4OID:
 		case INT8OID:
 			appendStringInfoString(json, printed);
-			break;
+			return;
 		case NUMERICOID:
 			/* NaN and infinities are no JSON numbers */
-			if (printed[0] == 'N' || printed[0] == 'I' || printed[1] == 'I')
-				escape_json(json, printed);
-			else
+			if (isdigit((unsigned char) printed[strspn(printed, "-")]))
+			{
 				appendStringInfoString(json, printed);
+				return;
+			}
+			break;
+		case JSONBOID:
+			if (strlen(printed) <= VALUE_SHOWN_MAX)
+			{
+				appendStringInfoString(json, printed);
+				return;
+			}
 			break;
 		default:
-			escape_json(json, printed);
 			break;
 	}
+	append_json_text(json, printed);
+}
+
+/* A text, cut when it is long; NULL is null. */
+static void
+append_json_text(StringInfo json, const char *value)
+{
+	size_t		len;
+
+	if (value == NULL)
+	{
+		appendStringInfoString(json, "null");
+		return;
+	}
+	len = strlen(value);
+	if (len > VALUE_SHOWN_MAX)
+		value = psprintf("%.*s...", pg_mbcliplen(value, len, VALUE_SHOWN_MAX), value);
+	escape_json(json, value);
 }
 
 /* A hash of table and key; what is NULL in a key is refused later. */
@@ -716,8 +888,8 @@ name_row(SvcRowChange *change)
 }
 
 /* '"active", "churned"', or NULL when there is none. */
-static char *
-list_next_statuses(SvcNoun noun, int from)
+char *
+svc_lifecycle_next_statuses(SvcNoun noun, int from)
 {
 	StringInfoData list;
 	uint32		listed = 0;
@@ -765,7 +937,7 @@ static void
 report_transition(SvcRowChange *change, const char *from, const char *to)
 {
 	const SvcNounInfo *info = svc_noun_info(change->noun);
-	char	   *next = list_next_statuses(change->noun, from == NULL ? SVC_STATUS_NONE :
+	char	   *next = svc_lifecycle_next_statuses(change->noun, from == NULL ? SVC_STATUS_NONE :
 										  svc_status_find(change->noun, from));
 	char	   *hint = next == NULL ? psprintf("Status \"%s\" is final.", from) :
 		psprintf(from == NULL ? "A new row can have status %s." :

@@ -13,18 +13,56 @@
 #include "statement.h"
 
 /*
- * A noun's own rule, run in its BEFORE trigger: it may check the new row and
- * set columns of it, the status included.
+ * A noun's own rules; each may be NULL.
  */
-typedef void (*SvcLifecycleRule) (SvcRowChange *change);
+typedef struct SvcLifecycleRules
+{
+	/*
+	 * In the BEFORE trigger, first: checks the new row, and may set columns
+	 * of it, the status included.
+	 */
+	void		(*check) (SvcRowChange *change);
 
-extern void svc_lifecycle_set_rule(SvcNoun noun, SvcLifecycleRule rule);
+	/*
+	 * In the BEFORE trigger, when the action is known: sets what it implies,
+	 * such as the instant of a solution.
+	 */
+	void		(*imply) (SvcRowChange *change, const char *action);
 
-extern uint64 svc_lifecycle_write(SvcNoun noun, const char *action,
-								  SvcStatement *statement, Datum *values,
-								  const bool *isnull);
+	/*
+	 * In the AFTER trigger, when the events are written; runs inside a call.
+	 */
+	void		(*conclude) (SvcRowChange *change, const char *action);
+} SvcLifecycleRules;
+
+/*
+ * What a function of svc is doing to the rows of a noun: it says so for the
+ * statement that does it.  "note" is a remark that goes with the event, as a
+ * member of its changes.
+ */
+typedef struct SvcDeed
+{
+	SvcNoun		noun;
+	const char *action;
+	const char *note;			/* name of the member, or NULL */
+	const char *note_old;
+	const char *note_new;
+} SvcDeed;
+
+extern void svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *rules);
+
+extern uint64 svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
+								  Datum *values, const bool *isnull);
+extern uint64 svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,
+									   Oid *argtypes, Datum *values, const bool *isnull);
+extern uint64 svc_lifecycle_rewrite_once(const char *sql, int nargs, Oid *argtypes,
+										 Datum *values);
 extern bool svc_lifecycle_by_function(SvcRowChange *change);
+extern bool svc_lifecycle_is_update(SvcRowChange *change);
+extern char *svc_lifecycle_next_statuses(SvcNoun noun, int from);
 pg_noreturn extern void svc_lifecycle_refuse_column(SvcRowChange *change, const char *column,
-										const char *hint);
+													const char *hint);
+pg_noreturn extern void svc_lifecycle_refuse_change(SvcRowChange *change, const char *why,
+													const char *hint);
 
 #endif							/* SVC_LIFECYCLE_H */

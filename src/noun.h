@@ -46,10 +46,13 @@ typedef struct SvcNounInfo
 
 	/*
 	 * Space-separated column lists.  A change of counters alone is no event.
-	 * Maintained columns are written by svc's functions only.
+	 * Maintained columns are written by svc's functions only.  Personal
+	 * columns tell who a customer is: they are what a tombstone loses, in the
+	 * changes of its events, too.
 	 */
 	const char *counters;
 	const char *maintained;
+	const char *personal;
 } SvcNounInfo;
 
 extern const SvcNounInfo *svc_noun_info(SvcNoun noun);

@@ -6,7 +6,7 @@
  * A *property* is a column that a caller may set, by its name.  The table
  * itself is the list of properties, a user's own columns included; what svc
  * maintains is not among them.  A key that is no property and a value of the
- * wrong JSON type are errors, where the server's jsonb_populate_record()
+ * wrong JSON type are errors, where the server's jsonb_to_record()
  * would overlook the one and convert the other.
  *
  *-------------------------------------------------------------------------
@@ -26,11 +26,21 @@
 #include "catalog.h"
 #include "compat.h"
 #include "error.h"
+#include "gate.h"
+#include "lifecycle.h"
 #include "property.h"
 #include "statement.h"
+#include "transition.h"
 
 /* Columns that no caller sets, besides those that the noun maintains. */
-#define NO_PROPERTIES		"revision updated_at"
+#define NO_PROPERTIES		"customer_id revision updated_at"
+
+/* The columns that an object of properties sets, separated by commas. */
+typedef struct ColumnLists
+{
+	StringInfoData names;		/* quoted */
+	StringInfoData definitions; /* the same with their types */
+} ColumnLists;
 
 /* A suggestion may differ from what was written in this many places. */
 #define NEAREST_DISTANCE_MAX	4
@@ -38,7 +48,11 @@
 /* How much of an unknown key a message shows, in bytes. */
 #define KEY_SHOWN_MAX			100
 
-static char *list_columns(SvcNoun noun, Relation rel, Jsonb *properties);
+static void check_properties(SvcNoun noun, Jsonb *properties, const char *fixed,
+							 ColumnLists *lists);
+static void list_columns(SvcNoun noun, Relation rel, Jsonb *properties, const char *fixed,
+						 ColumnLists *lists);
+static void add_column(ColumnLists *lists, Form_pg_attribute att);
 static Form_pg_attribute find_property(SvcNoun noun, Relation rel, const char *key);
 static bool is_property(SvcNoun noun, Form_pg_attribute att);
 static void check_value(SvcNoun noun, Form_pg_attribute att, const JsonbValue *value);
@@ -47,55 +61,105 @@ static const char *json_type_name(const JsonbValue *value);
 static char *to_snake_case(const char *key);
 static const char *nearest_property(SvcNoun noun, Relation rel, const char *key);
 pg_noreturn static void report_unknown_property(SvcNoun noun, Relation rel, const char *key);
+pg_noreturn static void report_fixed_property(SvcNoun noun, const char *key);
 
 /*
  * Insert a row of a noun from an object of properties, and return its id.
+ * "customer_id" is 0 for nouns that belong to no customer.
  *
  * The row's columns that are not among the properties get their defaults.
  */
 Datum
-svc_property_insert(SvcNoun noun, Jsonb *properties)
+svc_property_insert(SvcNoun noun, Datum customer_id, Jsonb *properties)
 {
+	SvcDeed		deed = {.noun = noun, .action = svc_transition_creator(noun)};
 	const char *table = svc_noun_info(noun)->table;
-	Relation	rel;
-	char	   *columns;
+	bool		owned = svc_noun_info(noun)->key == SVC_KEY_OF_CUSTOMER;
+	Oid			argtypes[2] = {JSONBOID, TEXTOID};
+	Datum		values[2] = {JsonbPGetDatum(properties), customer_id};
+	bool		isnull[2] = {false, !owned};
+	ColumnLists lists;
 	char	   *sql;
-	Oid			argtype = JSONBOID;
-	Datum		value = JsonbPGetDatum(properties);
-	bool		isnull;
+
+	check_properties(noun, properties, "", &lists);
+	if (lists.names.len == 0)
+		sql = owned ?
+			psprintf("INSERT INTO @extschema@.%s (customer_id) VALUES ($2) RETURNING id::text", table) :
+			psprintf("INSERT INTO @extschema@.%s DEFAULT VALUES RETURNING id::text", table);
+	else
+		sql = psprintf("INSERT INTO @extschema@.%s (%s%s)"
+					   " SELECT %s%s FROM jsonb_to_record($1) AS r (%s)"
+					   " RETURNING id::text",
+					   table, owned ? "customer_id, " : "", lists.names.data,
+					   owned ? "$2, " : "", lists.names.data, lists.definitions.data);
+	svc_lifecycle_write_once(&deed, sql, 2, argtypes, values, isnull);
+	return svc_statement_value(0, 1, &isnull[0]);
+}
+
+/*
+ * Update a row of a noun from an object of properties; a property that is
+ * null becomes NULL.  "action" is what is done, "fixed" lists columns that it
+ * cannot change, "further" is SQL that it sets besides.  Returns the row's
+ * status.
+ */
+Datum
+svc_property_update(SvcNoun noun, const char *action, const char *fixed,
+					const char *further, Datum customer_id, Datum id, Jsonb *properties)
+{
+	SvcDeed		deed = {.noun = noun, .action = action};
+	const char *table = svc_noun_info(noun)->table;
+	bool		owned = svc_noun_info(noun)->key == SVC_KEY_OF_CUSTOMER;
+	Oid			argtypes[3] = {JSONBOID, TEXTOID, TEXTOID};
+	Datum		values[3] = {JsonbPGetDatum(properties), id, customer_id};
+	bool		isnull[3] = {false, false, !owned};
+	ColumnLists lists;
+	char	   *sql;
+
+	check_properties(noun, properties, fixed, &lists);
+	if (lists.names.len == 0)
+		sql = psprintf("SELECT status::text FROM @extschema@.%s WHERE id = $2%s AND $1 IS NOT NULL",
+					   table, owned ? " AND customer_id = $3" : "");
+	else
+		sql = psprintf("UPDATE @extschema@.%s SET (%s) ="
+					   " (SELECT %s FROM jsonb_to_record($1) AS r (%s))%s"
+					   " WHERE id = $2%s RETURNING status::text",
+					   table, lists.names.data, lists.names.data, lists.definitions.data, further,
+					   owned ? " AND customer_id = $3" : "");
+	if (svc_lifecycle_write_once(&deed, sql, 3, argtypes, values, isnull) == 0)
+		svc_gate_report_suppressed(noun, id);
+	return svc_statement_value(0, 1, &isnull[0]);
+}
+
+/* Check an object of properties, and list the columns that it sets. */
+static void
+check_properties(SvcNoun noun, Jsonb *properties, const char *fixed, ColumnLists *lists)
+{
+	Relation	rel;
 
 	if (!JB_ROOT_IS_OBJECT(properties))
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_PROPERTY_TYPE),
 				 errmsg("properties of %s must be a JSON object", svc_noun_info(noun)->name),
+				 errdetail("They are a JSON %s.",
+						   JB_ROOT_IS_SCALAR(properties) ? "scalar" : "array"),
 				 errhint("Pass an object such as '{\"name\": \"Ada\"}'.")));
 
-	rel = table_open(svc_catalog_table(table), RowExclusiveLock);
-	columns = list_columns(noun, rel, properties);
+	rel = table_open(svc_catalog_table(svc_noun_info(noun)->table), RowExclusiveLock);
+	list_columns(noun, rel, properties, fixed, lists);
 	table_close(rel, NoLock);
-
-	if (columns[0] == '\0')
-		sql = psprintf("INSERT INTO @extschema@.%s DEFAULT VALUES RETURNING id", table);
-	else
-		sql = psprintf("INSERT INTO @extschema@.%s (%s)"
-					   " SELECT %s FROM jsonb_populate_record(NULL::@extschema@.%s, $1)"
-					   " RETURNING id",
-					   table, columns, columns, table);
-	svc_statement_run_once(sql, 1, &argtype, &value, NULL);
-	return svc_statement_value(0, 1, &isnull);
 }
 
-/* The columns that an object sets, checked, quoted and separated by commas. */
-static char *
-list_columns(SvcNoun noun, Relation rel, Jsonb *properties)
+static void
+list_columns(SvcNoun noun, Relation rel, Jsonb *properties, const char *fixed,
+			 ColumnLists *lists)
 {
-	StringInfoData columns;
 	JsonbIterator *it = JsonbIteratorInit(&properties->root);
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	Form_pg_attribute att = NULL;
 
-	initStringInfo(&columns);
+	initStringInfo(&lists->names);
+	initStringInfo(&lists->definitions);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
@@ -103,13 +167,25 @@ list_columns(SvcNoun noun, Relation rel, Jsonb *properties)
 			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
 
 			att = find_property(noun, rel, key);
-			appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "",
-							 quote_identifier(NameStr(att->attname)));
+			if (svc_noun_list_has(fixed, key))
+				report_fixed_property(noun, key);
+			add_column(lists, att);
 		}
 		else if (token == WJB_VALUE)
 			check_value(noun, att, &value);
 	}
-	return columns.data;
+}
+
+static void
+add_column(ColumnLists *lists, Form_pg_attribute att)
+{
+	const char *separator = lists->names.len > 0 ? ", " : "";
+	const char *name = quote_identifier(NameStr(att->attname));
+
+	appendStringInfo(&lists->names, "%s%s", separator, name);
+	appendStringInfo(&lists->definitions, "%s%s %s", separator, name,
+					 format_type_extended(att->atttypid, att->atttypmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 }
 
 static Form_pg_attribute
@@ -142,7 +218,7 @@ is_property(SvcNoun noun, Form_pg_attribute att)
 static void
 check_value(SvcNoun noun, Form_pg_attribute att, const JsonbValue *value)
 {
-	const char *expected = expected_json_type(att->atttypid);
+	const char *expected = expected_json_type(getBaseType(att->atttypid));
 	const char *given = json_type_name(value);
 
 	if (value->type != jbvNull && expected != NULL && strcmp(expected, given) != 0)
@@ -272,4 +348,14 @@ report_unknown_property(SvcNoun noun, Relation rel, const char *key)
 					   RelationGetRelationName(rel)),
 			 nearest ? errhint("Did you mean \"%s\"?", nearest) :
 			 errhint("Keep what belongs to your application in property \"attributes\".")));
+}
+
+static void
+report_fixed_property(SvcNoun noun, const char *key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_UNKNOWN_PROPERTY),
+			 errmsg("property \"%s\" of %s cannot be changed here", key,
+					svc_noun_info(noun)->name),
+			 errhint("Ids never change; other properties have actions of their own.")));
 }

@@ -12,9 +12,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "row.h"
 
@@ -59,6 +62,7 @@ int
 svc_column_index(TupleDesc desc, SvcColumn *column)
 {
 	AttrNumber	attnum = column->attnum;
+	Oid			type = OidIsValid(column->type) ? column->type : TEXTOID;
 
 	if (attnum < 1 || attnum > desc->natts ||
 		TupleDescAttr(desc, attnum - 1)->attisdropped ||
@@ -78,6 +82,17 @@ svc_column_index(TupleDesc desc, SvcColumn *column)
 					 errhint("Put the column back; svc cannot work without it.")));
 		column->attnum = attnum;
 	}
+
+	/* its owner may have altered it; a value must not be taken for another */
+	if (TupleDescAttr(desc, attnum - 1)->atttypid != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of a table of svc has another type than svc gave it",
+						column->name),
+				 errdetail("It is %s, not %s.",
+						   format_type_be(TupleDescAttr(desc, attnum - 1)->atttypid),
+						   format_type_be(type)),
+				 errhint("Give it its type back.")));
 	return attnum - 1;
 }
 
@@ -129,6 +144,35 @@ svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value, bool isnull)
 	change->new_isnull[index] = isnull;
 	change->replaced[index] = true;
 	change->any_replaced = true;
+}
+
+/* Set a text column; NULL for NULL. */
+void
+svc_row_set_text(SvcRowChange *change, SvcColumn *column, const char *value)
+{
+	svc_row_set(change, column, value == NULL ? (Datum) 0 : CStringGetTextDatum(value),
+				value == NULL);
+}
+
+/* Set an instant to the start of the transaction, unless something is there. */
+void
+svc_row_default_now(SvcRowChange *change, SvcColumn *column)
+{
+	bool		isnull;
+
+	(void) svc_row_new(change, column, &isnull);
+	if (isnull)
+		svc_row_set(change, column,
+					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+}
+
+/* Has a text column of the new row this value? */
+bool
+svc_row_new_is(SvcRowChange *change, SvcColumn *column, const char *value)
+{
+	char	   *text_value = svc_row_new_text(change, column);
+
+	return text_value != NULL && strcmp(text_value, value) == 0;
 }
 
 /* Do the old and the new row differ in the column at this position? */

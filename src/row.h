@@ -10,6 +10,7 @@
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
+#include "fmgr.h"
 #include "utils/relcache.h"
 
 #include "noun.h"
@@ -21,6 +22,7 @@
 typedef struct SvcColumn
 {
 	const char *name;
+	Oid			type;			/* InvalidOid: text */
 	AttrNumber	attnum;			/* where it was found last */
 } SvcColumn;
 
@@ -30,6 +32,7 @@ typedef struct SvcRowChange
 	Relation	rel;
 	SvcNoun		noun;
 	const char *action;			/* announced by a function of svc, or NULL */
+	FunctionCallInfo fcinfo;	/* of the trigger, for who needs a call */
 
 	bool		is_insert;		/* then there are no old values */
 	Datum	   *old_values;
@@ -51,6 +54,9 @@ extern char *svc_row_new_text(SvcRowChange *change, SvcColumn *column);
 extern char *svc_row_old_text(SvcRowChange *change, SvcColumn *column);
 extern void svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value,
 						bool isnull);
+extern void svc_row_set_text(SvcRowChange *change, SvcColumn *column, const char *value);
+extern void svc_row_default_now(SvcRowChange *change, SvcColumn *column);
+extern bool svc_row_new_is(SvcRowChange *change, SvcColumn *column, const char *value);
 extern bool svc_row_differs(SvcRowChange *change, int index);
 extern bool svc_row_column_differs(SvcRowChange *change, SvcColumn *column);
 

@@ -15,13 +15,14 @@
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "catalog.h"
 #include "statement.h"
 
 #define SCHEMA_MARK "@extschema@"
 
-static void prepare_statement(SvcStatement *statement);
+static void prepare_if_needed(SvcStatement *statement);
 static char *fill_in_schema(const char *sql);
 static char *null_flags(int nargs, const bool *isnull);
 static uint64 execute_statement(SvcStatement *statement, Datum *values,
@@ -50,6 +51,23 @@ svc_statement_read(SvcStatement *statement, Datum *values, const bool *isnull)
 	return execute_statement(statement, values, isnull, true);
 }
 
+/*
+ * Run a SELECT with the latest snapshot, even where the transaction has one
+ * of its own: to find out what it cannot see.
+ */
+uint64
+svc_statement_read_latest(SvcStatement *statement, Datum *values)
+{
+	int			rc;
+
+	prepare_if_needed(statement);
+	rc = SPI_execute_snapshot(statement->saved, values, NULL, GetLatestSnapshot(),
+							  InvalidSnapshot, true, false, 0);
+	if (rc < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
 /* Run a statement whose text is made for this one time. */
 uint64
 svc_statement_run_once(const char *sql, int nargs, Oid *argtypes,
@@ -68,7 +86,12 @@ svc_statement_run_once(const char *sql, int nargs, Oid *argtypes,
 Datum
 svc_statement_value(uint64 row, int column, bool *isnull)
 {
-	Assert(row < SPI_processed);
+	if (row >= SPI_processed)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a row that svc has written is not there"),
+				 errdetail("A trigger, rule or policy on a table of svc has suppressed it."),
+				 errhint("Such triggers must let svc's own rows pass.")));
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						 column, isnull);
 }
@@ -89,10 +112,7 @@ execute_statement(SvcStatement *statement, Datum *values, const bool *isnull,
 {
 	int			rc;
 
-	if (statement->saved == NULL ||
-		statement->generation != svc_catalog_generation())
-		prepare_statement(statement);
-
+	prepare_if_needed(statement);
 	rc = SPI_execute_plan(statement->saved, values,
 						  null_flags(statement->nargs, isnull), read_only, 0);
 	if (rc < 0)
@@ -101,9 +121,13 @@ execute_statement(SvcStatement *statement, Datum *values, const bool *isnull,
 }
 
 static void
-prepare_statement(SvcStatement *statement)
+prepare_if_needed(SvcStatement *statement)
 {
 	SPIPlanPtr	prepared;
+
+	if (statement->saved != NULL &&
+		statement->generation == svc_catalog_generation())
+		return;
 
 	/*
 	 * The one that this replaces, after the schema was renamed, may be

@@ -7,7 +7,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -16,7 +20,12 @@
 #include "customer.h"
 #include "entitlement.h"
 #include "event.h"
-#include "lifecycle.h"
+#include "invoice.h"
+#include "order.h"
+#include "segment.h"
+#include "subscription.h"
+#include "ticket.h"
+#include "usage.h"
 
 PG_MODULE_MAGIC;
 
@@ -27,13 +36,20 @@ static void define_settings(void);
 PG_FUNCTION_INFO_V1(svc_library_version);
 PG_FUNCTION_INFO_V1(svc_schema_version);
 PG_FUNCTION_INFO_V1(svc_installed_schema_version);
+PG_FUNCTION_INFO_V1(svc_make_tables_as);
 
 void
 _PG_init(void)
 {
 	define_settings();
-	svc_lifecycle_set_rule(SVC_CUSTOMER, svc_customer_rule);
-	svc_lifecycle_set_rule(SVC_ENTITLEMENT, svc_entitlement_rule);
+	svc_customer_init();
+	svc_entitlement_init();
+	svc_invoice_init();
+	svc_order_init();
+	svc_segment_init();
+	svc_subscription_init();
+	svc_ticket_init();
+	svc_usage_init();
 }
 
 /*
@@ -67,6 +83,39 @@ svc_installed_schema_version(PG_FUNCTION_ARGS)
 	if (version == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(version);
+}
+
+/*
+ * svc_make_tables_as(owner, always) -> whether there was anything to do
+ *
+ * Runs svc_make_tables() as the owner, in a security-restricted operation:
+ * triggers on existing tables are the owner's code, and must neither run with
+ * the rights of a superuser who installs nor get at them by SET ROLE.
+ */
+Datum
+svc_make_tables_as(PG_FUNCTION_ARGS)
+{
+	Oid			owner = get_role_oid(NameStr(*PG_GETARG_NAME(0)), false);
+	char	   *schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+	Oid			argtype = BOOLOID;
+	Datum		always = PG_GETARG_DATUM(1);
+	Oid			caller;
+	int			caller_context;
+	bool		isnull;
+	bool		result;
+
+	check_is_member_of_role(GetUserId(), owner);
+	GetUserIdAndSecContext(&caller, &caller_context);
+	SetUserIdAndSecContext(owner, caller_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	if (SPI_execute_with_args(psprintf("SELECT %s.svc_make_tables($1)", quote_identifier(schema)),
+							  1, &argtype, &always, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "svc_make_tables failed");
+	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	SetUserIdAndSecContext(caller, caller_context);
+	PG_RETURN_BOOL(result);
 }
 
 static void

@@ -6,8 +6,8 @@
  *
  * The table below is the lifecycle; nothing else in svc knows a status that
  * is not here.  It is total: a pair of statuses that no line allows is
- * refused.  It reads like the design's transitions.csv and is compared with
- * it by test/sql/lifecycle_table.sql.
+ * refused.  It reads like the design's transitions.csv (a copy is in
+ * test/data) and is compared with it by test/sql/lifecycle_table.sql.
  *
  * A *line* is one row of the table as written, with a set of statuses to
  * come from.  Lines are compiled once per backend: statuses become small
@@ -121,6 +121,8 @@ static const Line lines[] = {
 	{SVC_ORDER, "deliver", "completed", "delivered", "delivered", NULL},
 	{SVC_ORDER, "cancel", "pending|confirmed|processing|in-progress|review", "cancelled", "cancelled", NULL},
 	{SVC_ORDER, "refund", "completed|delivered|cancelled", "refunded", "refunded", "terminal; payment_status follows"},
+	{SVC_ORDER, "update", "pending|confirmed|processing|in-progress|review|completed|delivered|cancelled", "=", "updated",
+	"only if a column really changed"},
 
 	{SVC_INVOICE, "create", "", "draft", "created", NULL},
 	{SVC_INVOICE, "finalize", "draft", "open", "finalized", "number given; lines frozen"},
@@ -133,6 +135,8 @@ static const Line lines[] = {
 	{SVC_INVOICE, "void", "draft|open|sent|overdue|uncollectible", "void", "voided", "terminal; not with money on it"},
 	{SVC_INVOICE, "markUncollectible", "open|sent|partial|overdue", "uncollectible", "markedUncollectible", NULL},
 	{SVC_INVOICE, "refund", "paid|partial", "=", "refunded", "no refunded status upstream; amount_refunded"},
+	{SVC_INVOICE, "update", "draft|open|sent|paid|partial|overdue|uncollectible", "=", "updated",
+	"lines and amounts of a draft only"},
 
 	{SVC_SUPPORT_TICKET, "create", "", "new", "created", NULL},
 	{SVC_SUPPORT_TICKET, "assign", "new", "open", "assigned", NULL},
@@ -146,6 +150,8 @@ static const Line lines[] = {
 	{SVC_SUPPORT_TICKET, "close", "new|open|pending|on-hold|escalated|solved", "closed", "closed", NULL},
 	{SVC_SUPPORT_TICKET, "reopen", "solved|closed", "open", "reopened", NULL},
 	{SVC_SUPPORT_TICKET, "rate", "solved|closed", "=", "ratedByCustomer", "the event is upstream; the action is not"},
+	{SVC_SUPPORT_TICKET, "update", "new|open|pending|on-hold|escalated|solved|closed", "=", "updated",
+	"only if a column really changed"},
 
 	{SVC_USAGE, "record", "", "recorded", "recorded", "raw record; quiet"},
 	{SVC_USAGE, "aggregate", "recorded", "aggregated", "aggregated", "folded and its period complete; in bulk"},
@@ -244,6 +250,19 @@ svc_transition_leaves(const SvcTransition *transition, int from)
 	if (from == SVC_STATUS_NONE)
 		return transition->creates;
 	return (transition->from_mask & (((uint32) 1) << from)) != 0;
+}
+
+/* The action that makes a row of a noun: "create" for most. */
+const char *
+svc_transition_creator(SvcNoun noun)
+{
+	compile_table();
+	for (int i = 0; i < lengthof(lines); i++)
+	{
+		if (transitions[i].noun == noun && transitions[i].creates)
+			return transitions[i].action;
+	}
+	pg_unreachable();
 }
 
 /* Does the noun have this action at all? */

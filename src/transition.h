@@ -40,6 +40,7 @@ extern const SvcTransition *svc_transition_match(SvcNoun noun, const char *actio
 extern bool svc_transition_leaves(const SvcTransition *transition, int from);
 extern int	svc_status_find(SvcNoun noun, const char *name);
 extern const char *svc_status_name(SvcNoun noun, int status);
+extern const char *svc_transition_creator(SvcNoun noun);
 extern bool svc_action_exists(SvcNoun noun, const char *action);
 
 #endif							/* SVC_TRANSITION_H */

@@ -10,5 +10,7 @@ COMMENT ON TABLE svc_meta IS 'One row, written by svc_install(): the version of 
 
 -- Made anew by every svc_install() that changes anything, this also tells
 -- other sessions to look at the version again (catalog.c).
+CREATE OR REPLACE TRIGGER zzz_svc_single BEFORE INSERT ON svc_meta
+    FOR EACH ROW EXECUTE FUNCTION svc_append_only();
 CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_meta
     FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

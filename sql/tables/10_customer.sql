@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS svc_customer (
     engagement_score numeric CHECK (engagement_score >= 0 AND engagement_score < 'Infinity'),
     last_activity_at timestamptz,
     first_purchase_at timestamptz,
+    merged_into text COLLATE "C" REFERENCES svc_customer (id) CHECK (merged_into <> id),
     external_id text COLLATE "C" CHECK (length(external_id) BETWEEN 1 AND 255),
     name text NOT NULL,
     email text,
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS svc_customer (
 );
 ALTER TABLE svc_customer ALTER COLUMN id SET DEFAULT svc_new_id('cus');
 CREATE INDEX IF NOT EXISTS svc_customer_external_id ON svc_customer (external_id);
+CREATE INDEX IF NOT EXISTS svc_customer_merged_into ON svc_customer (merged_into) WHERE merged_into IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_customer_email ON svc_customer (email);
 
 COMMENT ON TABLE svc_customer IS 'The customers. Every column but revision and updated_at is a property.';
@@ -45,16 +47,7 @@ COMMENT ON COLUMN svc_customer.health_score IS '0 to 100.';
 COMMENT ON COLUMN svc_customer.lifetime_value IS 'Money earned to date or projected, in default_currency.';
 COMMENT ON COLUMN svc_customer.monthly_spend IS 'Spend per month, in default_currency.';
 COMMENT ON COLUMN svc_customer.external_id IS 'Key in the caller''s own system.';
+COMMENT ON COLUMN svc_customer.merged_into IS 'The customer that has taken its place, when merged; set by svc.';
 COMMENT ON COLUMN svc_customer.timezone IS 'IANA time zone.';
 COMMENT ON COLUMN svc_customer.default_currency IS 'ISO 4217, used when none is given.';
 COMMENT ON COLUMN svc_customer.attributes IS 'The application''s own fields, an object.';
-
-CREATE OR REPLACE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON svc_customer
-    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle('customer');
-CREATE OR REPLACE TRIGGER zzz_svc_event_insert AFTER INSERT ON svc_customer
-    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle_event('customer');
-CREATE OR REPLACE TRIGGER zzz_svc_event_update AFTER UPDATE ON svc_customer
-    FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.status <> NEW.status)
-    EXECUTE FUNCTION svc_lifecycle_event('customer');
-CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_customer
-    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

@@ -29,14 +29,20 @@ CREATE TABLE IF NOT EXISTS svc_entitlement (
     type text NOT NULL DEFAULT 'quota',
     source text NOT NULL DEFAULT 'manual',
     source_id text COLLATE "C",
+    plan_id text COLLATE "C" REFERENCES svc_plan (id),
+    subscription_id text COLLATE "C",
     name text NOT NULL,
     description text,
     value jsonb,
     PRIMARY KEY (customer_id, id),
+    FOREIGN KEY (customer_id, subscription_id) REFERENCES svc_subscription (customer_id, id),
     CHECK (valid_from < valid_until)
 ) WITH (fillfactor = 50);
 ALTER TABLE svc_entitlement ALTER COLUMN id SET DEFAULT svc_new_id('ent');
 CREATE INDEX IF NOT EXISTS svc_entitlement_code ON svc_entitlement (customer_id, code, id);
+CREATE INDEX IF NOT EXISTS svc_entitlement_subscription
+    ON svc_entitlement (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS svc_entitlement_plan ON svc_entitlement (plan_id) WHERE plan_id IS NOT NULL;
 
 COMMENT ON TABLE svc_entitlement IS 'What customers are entitled to: each row is one grant.';
 COMMENT ON COLUMN svc_entitlement.code IS 'What check and consume ask for; grants of one code stack.';
@@ -52,13 +58,3 @@ COMMENT ON COLUMN svc_entitlement.usage_percent IS 'used_amount in percent of li
 COMMENT ON COLUMN svc_entitlement.valid_from IS 'Start of validity, included; null: without bound.';
 COMMENT ON COLUMN svc_entitlement.valid_until IS 'End of validity, excluded; null: without bound.';
 COMMENT ON COLUMN svc_entitlement.value IS 'What a right that is not counted carries.';
-
-CREATE OR REPLACE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON svc_entitlement
-    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle('entitlement');
-CREATE OR REPLACE TRIGGER zzz_svc_event_insert AFTER INSERT ON svc_entitlement
-    FOR EACH ROW EXECUTE FUNCTION svc_lifecycle_event('entitlement');
-CREATE OR REPLACE TRIGGER zzz_svc_event_update AFTER UPDATE ON svc_entitlement
-    FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.status <> NEW.status)
-    EXECUTE FUNCTION svc_lifecycle_event('entitlement');
-CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_entitlement
-    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();

@@ -18,10 +18,12 @@ CREATE TABLE IF NOT EXISTS svc_entitlement_ledger (
     request jsonb,
     answer jsonb,
     metadata jsonb,
-    PRIMARY KEY (customer_id, entitlement_id, seq)
+    PRIMARY KEY (customer_id, entitlement_id, seq),
+    CHECK ((request IS NULL) = (answer IS NULL))
 );
 CREATE UNIQUE INDEX IF NOT EXISTS svc_entitlement_ledger_key
-    ON svc_entitlement_ledger (customer_id, idempotency_key) WHERE line = 0;
+    ON svc_entitlement_ledger (customer_id, idempotency_key)
+    WHERE line = 0 AND idempotency_key IS NOT NULL;
 
 COMMENT ON TABLE svc_entitlement_ledger IS 'Every change of a grant''s used_amount, append-only. A grant''s rows are numbered without holes and sum up to its used_amount.';
 COMMENT ON COLUMN svc_entitlement_ledger.line IS 'One request may be split over several grants: its rows are lines 0, 1, 2 ...';

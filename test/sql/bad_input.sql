@@ -2,7 +2,9 @@
 -- never an internal one, and loses nothing.
 \set SHOW_CONTEXT never
 \pset null ~
-CREATE EXTENSION svc;
+CREATE SCHEMA svc;
+CREATE EXTENSION svc SCHEMA svc;
+SET search_path = svc;
 SELECT svc_install() \g /dev/null
 SELECT svc_create_customer('{"id": "c1", "name": "Ada", "status": "active"}');
 SELECT svc_grant_entitlement('c1', 'calls', 5, id => 'e1');
@@ -101,6 +103,4 @@ FROM (SELECT svc_new_id('a') AS id) a;
 SELECT sum(used_amount), (SELECT count(*) FROM svc_entitlement_ledger), (SELECT count(*) FROM svc_customer) FROM svc_entitlement;
 
 SET client_min_messages = warning;
-DROP EXTENSION svc CASCADE;
-DROP TABLE svc_meta, svc_customer, svc_entitlement, svc_entitlement_ledger, svc_event;
-DROP FUNCTION raises;
+DROP SCHEMA svc CASCADE;

@@ -1,7 +1,10 @@
 -- Promise: a check tells what a consume would do; a consume takes all or
 -- nothing, from the grants in burn order; a key takes effect once.
 \pset null ~
-CREATE EXTENSION svc;
+\set SHOW_CONTEXT never
+CREATE SCHEMA svc;
+CREATE EXTENSION svc SCHEMA svc;
+SET search_path = svc;
 SELECT svc_install() \g /dev/null
 SELECT svc_create_customer('{"id": "c1", "name": "Ada", "status": "active"}');
 SELECT svc_grant_entitlement('c1', 'calls', 5, id => 'e1');
@@ -147,5 +150,4 @@ HAVING e.used_amount <> coalesce(sum(l.amount), 0) OR e.ledger_seq <> count(l.se
 
 DROP TABLE jobs;
 SET client_min_messages = warning;
-DROP EXTENSION svc CASCADE;
-DROP TABLE svc_meta, svc_customer, svc_entitlement, svc_entitlement_ledger, svc_event;
+DROP SCHEMA svc CASCADE;

@@ -53,7 +53,8 @@ RESET search_path;
 DROP SCHEMA hostile CASCADE;
 
 -- the schema can be renamed, also while statements are saved
-ALTER SCHEMA "My Schema" RENAME TO "Other ""Schema"; -- PostgreSQL allows this later only
+ALTER SCHEMA "My Schema" RENAME TO "Other ""Schema";
+UPDATE "Other ""Schema".svc_customer SET name = 'Ada L.';
 ALTER SCHEMA "Other ""Schema" RENAME TO other_schema;
 SET search_path = other_schema;
 UPDATE svc_customer SET status = 'active';
@@ -73,9 +74,11 @@ SELECT (SELECT count(*) FROM svc_customer) AS customers,
        (SELECT sum(amount) FROM svc_entitlement_ledger) AS ledger,
        (SELECT count(*) FROM svc_event) AS events;
 
--- and svc_install() attaches to them again: triggers and defaults are back
+-- and svc_install() attaches to them again: triggers and defaults are back;
+-- until then nothing works, because nothing would guard what it writes
 CREATE EXTENSION svc SCHEMA other_schema;
 SELECT schema FROM svc_version();
+SELECT allowed, remaining, replayed FROM svc_consume_entitlement('c1', 'api_calls', 1, 'k3');
 SELECT svc_install();
 SELECT svc_install();
 SELECT allowed, remaining, replayed FROM svc_consume_entitlement('c1', 'api_calls', 1, 'k2');
@@ -99,7 +102,6 @@ SELECT allowed FROM svc_consume_entitlement('c1', 'api_calls', 1);
 
 -- tables that a superuser has come to own are not worked on
 ALTER TABLE svc_meta OWNER TO CURRENT_USER;
-SELECT regexp_replace(rolname, '.*', 'me') AS me FROM pg_roles WHERE rolname = current_user;
 DO $$ BEGIN
     PERFORM svc_check_entitlement('c1', 'api_calls');
 EXCEPTION WHEN OTHERS THEN
@@ -108,6 +110,7 @@ END $$;
 SELECT svc_install(owner => 'regress_svc_owner');
 
 -- a role that is no superuser can install for itself
+SET client_min_messages = warning;
 DROP SCHEMA other_schema CASCADE;
 CREATE SCHEMA mine AUTHORIZATION regress_svc_owner;
 CREATE EXTENSION svc SCHEMA mine;
@@ -118,4 +121,21 @@ SELECT mine.svc_create_customer('{"id": "c1", "name": "Ada"}');
 SELECT mine.svc_install();
 RESET ROLE;
 DROP SCHEMA mine CASCADE;
+
+-- what others have put in our place is neither used nor run as superuser
+CREATE SCHEMA shared;
+GRANT CREATE, USAGE ON SCHEMA shared TO regress_svc_owner;
+CREATE EXTENSION svc SCHEMA shared;
+SET ROLE regress_svc_owner;
+CREATE TABLE shared.svc_meta (schema_version int, triggers text[]);
+CREATE FUNCTION shared.rise() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RESET ROLE; ALTER ROLE regress_svc_owner SUPERUSER; RETURN NEW; END $$;
+CREATE TRIGGER rise BEFORE INSERT OR UPDATE ON shared.svc_meta FOR EACH ROW EXECUTE FUNCTION shared.rise();
+CREATE FUNCTION shared.format(text, name, integer) RETURNS text LANGUAGE plpgsql AS
+$$ BEGIN ALTER ROLE regress_svc_owner SUPERUSER; RETURN 'x'; END $$;
+RESET ROLE;
+SELECT shared.svc_install();
+SELECT shared.svc_install(owner => 'regress_svc_owner');
+SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_svc_owner';
+DROP SCHEMA shared CASCADE;
 DROP ROLE regress_svc_owner;

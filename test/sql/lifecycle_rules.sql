@@ -3,7 +3,9 @@
 -- makes none, and only an owner may restore.
 \set SHOW_CONTEXT never
 \pset null ~
-CREATE EXTENSION svc;
+CREATE SCHEMA svc;
+CREATE EXTENSION svc SCHEMA svc;
+SET search_path = svc;
 SELECT svc_install() \g /dev/null
 INSERT INTO svc_customer (id, name, status) VALUES ('c1', 'Ada', 'active');
 INSERT INTO svc_entitlement (customer_id, id, code, name, limit_amount) VALUES ('c1', 'e1', 'api', 'API', 5);
@@ -34,6 +36,14 @@ UPDATE svc_entitlement SET status = 'exhausted';
 UPDATE svc_entitlement SET status = 'expired', valid_until = '2020-01-01';
 UPDATE svc_entitlement SET valid_until = NULL;
 SELECT status, revision FROM svc_entitlement;
+-- status and counters do not contradict each other, whichever is written
+UPDATE svc_entitlement SET status = 'expired';
+UPDATE svc_entitlement SET status = 'suspended';
+UPDATE svc_entitlement SET status = 'active', limit_amount = 0;
+SELECT status, remaining_amount FROM svc_entitlement;
+UPDATE svc_entitlement SET status = 'active';
+UPDATE svc_entitlement SET limit_amount = 8;
+SELECT status, remaining_amount FROM svc_entitlement;
 -- derived columns are computed, whatever is written
 UPDATE svc_entitlement SET remaining_amount = 1000, usage_percent = 1, description = 'd';
 SELECT remaining_amount, usage_percent FROM svc_entitlement;
@@ -55,7 +65,9 @@ INSERT INTO svc_entitlement (customer_id, id, code, name, limit_amount, ledger_s
 DELETE FROM svc_entitlement;
 DELETE FROM svc_customer;
 \echo :SQLSTATE
+SET client_min_messages = warning;
 TRUNCATE svc_customer CASCADE;
+RESET client_min_messages;
 UPDATE svc_event SET actor = 'nobody';
 DELETE FROM svc_event;
 \echo :SQLSTATE
@@ -97,7 +109,7 @@ DROP TRIGGER zzzz_unborn ON svc_customer;
 
 -- what a user's trigger does inside a call of svc is plain SQL
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN UPDATE public.svc_entitlement SET used_amount = 0 WHERE id = 'e9'; RETURN NULL; END $$;
+$$ BEGIN UPDATE svc.svc_entitlement SET used_amount = 0 WHERE id = 'e9'; RETURN NULL; END $$;
 SELECT svc_create_customer('{"id": "c5", "name": "Eve"}');
 SELECT svc_grant_entitlement('c5', 'm', 5, id => 'e9');
 CREATE TRIGGER meddle AFTER UPDATE ON svc_entitlement FOR EACH ROW EXECUTE FUNCTION meddle();
@@ -126,6 +138,7 @@ INSERT INTO svc_customer (id, name) VALUES ('r2', 'New');
 COMMIT;
 SELECT event, revision FROM svc_event WHERE entity_id = 'r2';
 CREATE ROLE regress_svc_writer;
+GRANT USAGE ON SCHEMA svc TO regress_svc_writer;
 GRANT INSERT, SELECT, UPDATE ON svc_customer TO regress_svc_writer;
 SET ROLE regress_svc_writer;
 INSERT INTO svc_customer (id, name, status, revision, created_at, updated_at)
@@ -158,7 +171,5 @@ SET svc.consumed_event = on;
 SET svc.consumed_events = perhaps;
 
 SET client_min_messages = warning;
-DROP EXTENSION svc CASCADE;
-DROP TABLE svc_meta, svc_customer, svc_entitlement, svc_entitlement_ledger, svc_event;
-DROP FUNCTION churn, unborn, meddle, swallow;
+DROP SCHEMA svc CASCADE;
 DROP ROLE regress_svc_writer;

@@ -1,0 +1,37 @@
+-- Plans.
+
+CREATE FUNCTION svc_create_plan(properties jsonb) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_create_plan(jsonb) IS
+'Creates a plan from an object of properties, which are columns of svc_plan, and returns its id; id and what else has a default may be left out. Raises 22004 for null, SV009 for an unknown property, SV010 for a value of the wrong JSON type, SV001 for a status that a new row cannot have, 23502 for a missing property, 23505 when the id exists.';
+
+CREATE FUNCTION svc_update_plan(plan_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_update_plan(text, jsonb, bigint) IS
+'Changes the columns of a plan that the object of properties names, a null among them to null, and returns the status. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV009 and SV010 for properties, SV001 when the status allows no update. Locks the row.';
+
+CREATE FUNCTION svc_activate_plan(plan_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_activate_plan(text, text, bigint) IS
+'Action activate of a plan: hidden, legacy to active. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_hide_plan(plan_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_hide_plan(text, text, bigint) IS
+'Action hide of a plan: active, legacy to hidden. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_discontinue_plan(plan_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_action';
+COMMENT ON FUNCTION svc_discontinue_plan(text, text, bigint) IS
+'Action discontinue of a plan: active, hidden, legacy to discontinued. Returns the new status; a row that is there already stays, without an event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+
+CREATE FUNCTION svc_update_pricing_plan(plan_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_update_pricing_plan';
+COMMENT ON FUNCTION svc_update_pricing_plan(text, jsonb, bigint) IS
+'svc_update_plan for what the plan costs (price, currency, billing_interval, annual_discount, overage_price, overage_enabled), with its own event. Raises SV009 for other properties.';

@@ -1,0 +1,392 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge.c
+ *	  Merging a customer into another.
+ *
+ * The rows of the *loser* become rows of the *survivor*.  Keys begin with the
+ * customer, and a key never changes: each row is copied under the new key,
+ * parents before children, and then the old ones are removed, children before
+ * parents.  Copies keep their revision, so they are restored rows and make no
+ * events; the events of the past stay with the loser, under whose id they
+ * happened.
+ *
+ * An id or idempotency key that the survivor has already gets the suffix
+ * "~<loser>", in the row itself and in what refers to it.  A roll-up of a
+ * period that the survivor has, too, is added to the survivor's; what is
+ * finalized, on either side, stays as it is and where it is.
+ *
+ * The loser becomes "merged", and says into whom.  The survivor gets the
+ * loser's lifetime value and, where they reach further, its first purchase and
+ * last activity.
+ *
+ * Locks: both customers FOR UPDATE, in the order of their ids, which keeps new
+ * children away (they take FOR KEY SHARE); then the loser's children, FOR
+ * UPDATE, parents before children, entitlements in the order that consumes
+ * use (code, id).  Only then is anything copied, so that what a concurrent
+ * consume has written is copied, too; a consume that waited for us finds its
+ * row gone and the customer merged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "argument.h"
+#include "catalog.h"
+#include "compat.h"
+#include "error.h"
+#include "gate.h"
+#include "lifecycle.h"
+#include "membership.h"
+#include "statement.h"
+
+/* Parameters of every statement that moves rows. */
+enum
+{
+	PARAM_LOSER,
+	PARAM_SURVIVOR,
+	PARAM_IDS,					/* ids of this table that both have */
+	PARAM_KEYS,					/* idempotency keys that both have */
+	PARAM_SUBSCRIPTIONS,		/* ids of that table that both have */
+	PARAM_ORDERS,
+	PARAM_INVOICES,
+	PARAM_ENTITLEMENTS,
+	PARAM_COUNT,
+};
+
+/* A table whose rows move. */
+typedef struct Moved
+{
+	const char *table;
+	const char *order;			/* in which its rows are locked */
+	int			ids;			/* parameter that holds its ids for children, or 0 */
+	bool		has_ids;
+	bool		has_keys;
+	const char *condition;		/* which rows move; NULL: all */
+} Moved;
+
+/* Parents before children. */
+static const Moved moved[] = {
+	{"svc_subscription", "id", PARAM_SUBSCRIPTIONS, true},
+	{"svc_order", "id", PARAM_ORDERS, true},
+	{"svc_invoice", "id", PARAM_INVOICES, true},
+	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true},
+	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
+	{"svc_customer_usage", "id", 0, true, false, "t.status <> 'finalized'"
+		" AND NOT EXISTS (SELECT FROM @extschema@.svc_customer_usage o"
+		" WHERE o.customer_id = $2 AND o.period_type = t.period_type"
+	" AND o.period_start = t.period_start AND o.status = 'finalized')"},
+	{"svc_usage", "id", 0, true, true},
+	{"svc_support_ticket", "id", 0, true},
+};
+
+/* Columns that refer to a moved table, and the parameter with its ids. */
+static const struct
+{
+	const char *column;
+	int			ids;
+}			references[] = {
+	{"subscription_id", PARAM_SUBSCRIPTIONS},
+	{"order_id", PARAM_ORDERS},
+	{"invoice_id", PARAM_INVOICES},
+	{"entitlement_id", PARAM_ENTITLEMENTS},
+	{"adjusts_id", PARAM_IDS},
+};
+
+/* The figures of a roll-up that add up. */
+static const char *const figures[] = {
+	"total_executions", "successful_executions", "failed_executions", "escalated_executions",
+	"tokens_used", "compute_minutes", "storage_gb", "bandwidth_gb", "api_calls",
+	"webhook_deliveries", "estimated_cost",
+};
+static const char *const figure_maps[] = {"usage_by_resource", "quota_used", "quota_remaining"};
+
+static Oid	param_types[PARAM_COUNT] = {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID,
+TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+
+static void lock_customers(Datum loser, Datum survivor);
+static void check_customer(Datum id);
+static void move_rows(Datum loser, Datum survivor);
+static Datum find_common(const char *table, const char *column, Datum *params);
+static void add_rollups(Datum *params);
+static void copy_rows(const Moved *what, Datum *params);
+static void append_copied(StringInfo sql, const Moved *what, const char *column);
+static void append_renamed(StringInfo sql, const char *column, int param);
+static void remove_rows(const Moved *what, Datum *params);
+static Datum close_loser(Datum loser, Datum survivor);
+static void update_survivor(Datum loser, Datum survivor);
+
+PG_FUNCTION_INFO_V1(svc_merge_customer);
+
+/*
+ * svc_merge_customer(from_id, into_id) -> the new status of from_id, "merged"
+ */
+Datum
+svc_merge_customer(PG_FUNCTION_ARGS)
+{
+	Datum		loser = svc_argument_id(fcinfo, 0, "customer id");
+	Datum		survivor = svc_argument_id(fcinfo, 1, "customer id");
+	Datum		status;
+	SvcCall		call;
+
+	if (strcmp(TextDatumGetCString(loser), TextDatumGetCString(survivor)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot merge customer \"%s\" into itself", TextDatumGetCString(loser)),
+				 errhint("Name another customer to merge into.")));
+
+	svc_call_begin(&call, fcinfo);
+	lock_customers(loser, survivor);
+	move_rows(loser, survivor);
+	svc_membership_move(loser, survivor);
+	update_survivor(loser, survivor);
+	status = svc_call_keep(&call, close_loser(loser, survivor));
+	svc_call_end(&call);
+	return status;
+}
+
+static void
+lock_customers(Datum loser, Datum survivor)
+{
+	static SvcStatement statement = {
+		"SELECT id FROM @extschema@.svc_customer WHERE id IN ($1, $2) ORDER BY id FOR UPDATE",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		ids[2] = {loser, survivor};
+
+	svc_statement_run(&statement, ids, NULL);
+	check_customer(loser);
+	check_customer(survivor);
+}
+
+/* Both must exist and be neither merged nor deleted; so there are no cycles. */
+static void
+check_customer(Datum id)
+{
+	SvcFoundRow row;
+
+	svc_gate_lock_row(&row, SVC_CUSTOMER, (Datum) 0, id);
+	if (strcmp(row.status, "merged") == 0 || strcmp(row.status, "deleted") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot merge customer with status \"%s\"", row.status),
+				 errdetail("Customer \"%s\" has this status.", TextDatumGetCString(id)),
+				 errhint("Follow merged_into to the customer that has taken its place.")));
+}
+
+/* Lock all, find what collides, add roll-ups, copy, remove. */
+static void
+move_rows(Datum loser, Datum survivor)
+{
+	Datum		params[PARAM_COUNT] = {loser, survivor};
+	Datum		common_ids[lengthof(moved)];
+	Datum		common_keys[lengthof(moved)];
+
+	for (int p = PARAM_IDS; p < PARAM_COUNT; p++)
+		params[p] = PointerGetDatum(construct_empty_array(TEXTOID));
+	for (int i = 0; i < lengthof(moved); i++)
+		svc_statement_run_once(psprintf("SELECT FROM @extschema@.%s WHERE customer_id = $1"
+										" ORDER BY %s FOR UPDATE",
+										moved[i].table, moved[i].order),
+							   PARAM_COUNT, param_types, params, NULL);
+
+	for (int i = 0; i < lengthof(moved); i++)
+	{
+		common_ids[i] = moved[i].has_ids ? find_common(moved[i].table, "id", params) :
+			params[PARAM_IDS];
+		common_keys[i] = moved[i].has_keys ?
+			find_common(moved[i].table, "idempotency_key", params) : params[PARAM_KEYS];
+		if (moved[i].ids != 0)
+			params[moved[i].ids] = common_ids[i];
+	}
+
+	add_rollups(params);
+	for (int i = 0; i < lengthof(moved); i++)
+	{
+		params[PARAM_IDS] = common_ids[i];
+		params[PARAM_KEYS] = common_keys[i];
+		copy_rows(&moved[i], params);
+	}
+	for (int i = lengthof(moved) - 1; i >= 0; i--)
+		remove_rows(&moved[i], params);
+}
+
+/* The values of a column that both customers have, as an array. */
+static Datum
+find_common(const char *table, const char *column, Datum *params)
+{
+	bool		isnull;
+
+	svc_statement_run_once(psprintf("SELECT coalesce(array_agg(DISTINCT l.%1$s::text), '{}')"
+									" FROM @extschema@.%2$s l JOIN @extschema@.%2$s s"
+									" ON s.%1$s = l.%1$s"
+									" WHERE l.customer_id = $1 AND s.customer_id = $2",
+									column, table),
+						   PARAM_COUNT, param_types, params, NULL);
+	return svc_statement_value(0, 1, &isnull);
+}
+
+/*
+ * Add the loser's roll-ups to the survivor's of the same periods, and remove
+ * them.  A complete one is partial again, as after any late data.
+ */
+static void
+add_rollups(Datum *params)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "record"};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "UPDATE @extschema@.svc_customer_usage s"
+						   " SET status = 'partial', change_from_previous = NULL");
+	for (int i = 0; i < lengthof(figures); i++)
+		appendStringInfo(&sql, ", %1$s = CASE WHEN s.%1$s IS NULL THEN l.%1$s"
+						 " ELSE s.%1$s + coalesce(l.%1$s, 0) END", figures[i]);
+	for (int i = 0; i < lengthof(figure_maps); i++)
+		appendStringInfo(&sql, ", %1$s = (SELECT jsonb_object_agg(m.key, m.total) FROM"
+						 " (SELECT e.key, sum(e.value::numeric) AS total FROM"
+						 " (SELECT * FROM jsonb_each_text(s.%1$s)"
+						 " UNION ALL SELECT * FROM jsonb_each_text(l.%1$s)) e GROUP BY e.key) m)",
+						 figure_maps[i]);
+	appendStringInfoString(&sql, " FROM @extschema@.svc_customer_usage l"
+						   " WHERE l.customer_id = $1 AND s.customer_id = $2"
+						   " AND s.period_type = l.period_type AND s.period_start = l.period_start"
+						   " AND s.status <> 'finalized' AND l.status <> 'finalized'");
+	svc_lifecycle_write_once(&deed, sql.data, PARAM_COUNT, param_types, params, NULL);
+
+	svc_lifecycle_rewrite_once("DELETE FROM @extschema@.svc_customer_usage l"
+							   " USING @extschema@.svc_customer_usage s"
+							   " WHERE l.customer_id = $1 AND s.customer_id = $2"
+							   " AND s.period_type = l.period_type"
+							   " AND s.period_start = l.period_start"
+							   " AND s.status <> 'finalized' AND l.status <> 'finalized'",
+							   PARAM_COUNT, param_types, params);
+}
+
+/* Copy the rows that move, all columns, a user's own included. */
+static void
+copy_rows(const Moved *what, Datum *params)
+{
+	Relation	rel = table_open(svc_catalog_table(what->table), RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData columns;
+	StringInfoData copies;
+
+	initStringInfo(&columns);
+	initStringInfo(&copies);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *separator = columns.len > 0 ? ", " : "";
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		appendStringInfo(&columns, "%s%s", separator, quote_identifier(NameStr(att->attname)));
+		appendStringInfoString(&copies, separator);
+		append_copied(&copies, what, NameStr(att->attname));
+	}
+	table_close(rel, NoLock);
+
+	svc_statement_run_once(psprintf("INSERT INTO @extschema@.%1$s (%2$s)"
+									" OVERRIDING SYSTEM VALUE"
+									" SELECT %3$s FROM @extschema@.%1$s t WHERE customer_id = $1 AND %4$s",
+									what->table, columns.data, copies.data,
+									what->condition ? what->condition : "true"),
+						   PARAM_COUNT, param_types, params, NULL);
+}
+
+/* What a column becomes. */
+static void
+append_copied(StringInfo sql, const Moved *what, const char *column)
+{
+	if (strcmp(column, "customer_id") == 0)
+	{
+		appendStringInfoString(sql, "$2");
+		return;
+	}
+	if (what->has_ids && strcmp(column, "id") == 0)
+	{
+		append_renamed(sql, column, PARAM_IDS);
+		return;
+	}
+	if (what->has_keys && strcmp(column, "idempotency_key") == 0)
+	{
+		append_renamed(sql, column, PARAM_KEYS);
+		return;
+	}
+	for (int i = 0; i < lengthof(references); i++)
+	{
+		if (strcmp(column, references[i].column) == 0)
+		{
+			append_renamed(sql, column, references[i].ids);
+			return;
+		}
+	}
+	appendStringInfo(sql, "t.%s", quote_identifier(column));
+}
+
+/*
+ * The suffix for what both customers have.  Where it would be too long, a hash
+ * takes the place of the end.
+ */
+static void
+append_renamed(StringInfo sql, const char *column, int param)
+{
+	appendStringInfo(sql, "CASE WHEN t.%1$s = ANY ($%2$d) THEN"
+					 " CASE WHEN length(t.%1$s) + 1 + length($1) <= %3$d"
+					 " THEN t.%1$s || '~' || $1"
+					 " ELSE left(t.%1$s, %4$d) || '~' || md5(t.%1$s || '~' || $1) END"
+					 " ELSE t.%1$s END",
+					 column, param + 1, SVC_ID_LENGTH_MAX, SVC_ID_LENGTH_MAX - 33);
+}
+
+static void
+remove_rows(const Moved *what, Datum *params)
+{
+	svc_lifecycle_rewrite_once(psprintf("DELETE FROM @extschema@.%s t WHERE customer_id = $1 AND %s",
+										what->table, what->condition ? what->condition : "true"),
+							   PARAM_COUNT, param_types, params);
+}
+
+static Datum
+close_loser(Datum loser, Datum survivor)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER, .action = "merge"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer SET status = 'merged', merged_into = $2"
+		" WHERE id = $1 RETURNING status",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {loser, survivor};
+	bool		isnull;
+
+	if (svc_lifecycle_write(&deed, &statement, values, NULL) == 0)
+		svc_gate_report_suppressed(SVC_CUSTOMER, loser);
+	return svc_statement_value(0, 1, &isnull);
+}
+
+static void
+update_survivor(Datum loser, Datum survivor)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer s SET"
+		"  lifetime_value = CASE WHEN s.lifetime_value IS NULL THEN l.lifetime_value"
+		"   ELSE s.lifetime_value + coalesce(l.lifetime_value, 0) END,"
+		"  first_purchase_at = least(s.first_purchase_at, l.first_purchase_at),"
+		"  last_activity_at = greatest(s.last_activity_at, l.last_activity_at)"
+		" FROM @extschema@.svc_customer l WHERE s.id = $2 AND l.id = $1",
+		2, {TEXTOID, TEXTOID}
+	};
+	SvcDeed		deed = {.noun = SVC_CUSTOMER, .action = "update", .note = "merged_from",
+	.note_new = TextDatumGetCString(loser)};
+	Datum		values[2] = {loser, survivor};
+
+	if (svc_lifecycle_write(&deed, &statement, values, NULL) == 0)
+		svc_gate_report_suppressed(SVC_CUSTOMER, survivor);
+}
