@@ -1,11 +1,11 @@
 # svc: PGXS makefile
 #
-#   make demo, make check
+#   make demo, make check, make bench
 #       in a private server, with nothing installed; see test/run.sh
 #   make, make install, make installcheck
 #       as for any PostgreSQL extension; PG_CONFIG=... chooses the server
 
-HARNESS_GOALS = demo check
+HARNESS_GOALS = demo check bench
 
 ifneq ($(filter $(HARNESS_GOALS),$(MAKECMDGOALS)),)
 

@@ -24,6 +24,7 @@
 
 #include "action.h"
 #include "argument.h"
+#include "catalog.h"
 #include "customer.h"
 #include "error.h"
 #include "lifecycle.h"
@@ -118,10 +119,12 @@ conclude(SvcRowChange *change, const char *action)
 	Oid			argtype = TEXTOID;
 	bool		isnull;
 	Datum		id = svc_row_new(change, &id_column, &isnull);
+	SvcCall		call;
 
 	if (strcmp(action, "delete") != 0)
 		return;
 
+	svc_call_begin(&call, change->fcinfo);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE @extschema@.svc_event"
 						   " SET changes = nullif(changes - CASE noun");
@@ -136,6 +139,7 @@ conclude(SvcRowChange *change, const char *action)
 	appendStringInfoString(&sql, " ELSE ARRAY[]::text[] END, '{}')"
 						   " WHERE customer_id = $1 AND changes IS NOT NULL");
 	svc_lifecycle_rewrite_once(sql.data, 1, &argtype, &id);
+	svc_call_end(&call);
 }
 
 /* 'a', 'b' from a space-separated list. */

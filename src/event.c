@@ -7,7 +7,7 @@
  * that is committed, and for what else the lifecycle calls an event.  It is
  * the truth.  The *doorbell* is a NOTIFY on channel "svc" with ids and
  * statuses only: any role can LISTEN, so it carries no personal data, and
- * who missed it finds the event in the log.
+ * who missed it finds the event in the log (doorbell.c).
  *
  * Both belong to the transaction: rolled back, also to a savepoint, neither
  * has happened.
@@ -25,7 +25,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "commands/sequence.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -36,11 +35,10 @@
 #include "utils/xid8.h"
 
 #include "catalog.h"
+#include "doorbell.h"
 #include "event.h"
 #include "insert.h"
 #include "statement.h"
-
-#define CHANNEL "svc"
 
 /* Columns of svc_event as svc_install() makes them. */
 #define EVENT_COLUMNS	16
@@ -76,9 +74,7 @@ svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event)
 	fill_row(event, type, at, values, isnull);
 
 	log = table_open(svc_catalog_table("svc_event"), RowExclusiveLock);
-	if (svc_insert_is_plain(log, EVENT_COLUMNS))
-		svc_insert_row(log, values, isnull);
-	else
+	if (!svc_insert_row(log, EVENT_COLUMNS, values, isnull))
 		insert_by_statement(fcinfo, values, isnull);
 	table_close(log, NoLock);
 
@@ -162,6 +158,11 @@ ring(const SvcEvent *event, const char *type, int64 id, TimestampTz at)
 	char		instant[MAXDATELEN + 1];
 	int			utc = 0;
 
+	if (!svc_doorbell_wants_payload())
+	{
+		svc_doorbell_ring(event->noun, id, NULL);
+		return;
+	}
 	JsonEncodeDateTime(instant, TimestampTzGetDatum(at), TIMESTAMPTZOID, &utc);
 
 	initStringInfo(&json);
@@ -175,7 +176,7 @@ ring(const SvcEvent *event, const char *type, int64 id, TimestampTz at)
 	append_member(&json, "at", instant);
 	appendStringInfoChar(&json, '}');
 
-	Async_Notify(CHANNEL, json.data);
+	svc_doorbell_ring(event->noun, id, json.data);
 }
 
 static void

@@ -15,10 +15,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
@@ -31,12 +33,47 @@
 /* The CHECK constraints that svc's own tables may have (revision >= 1). */
 #define OUR_CHECKS_MAX		1
 
-static bool has_foreign_trigger(Relation rel);
-static bool has_plain_indexes(Relation rel);
+/* More indexes than this are left to the executor. */
+#define INDEXES_MAX			8
 
-/* May svc_insert_row() be used on this table, which has natts columns of ours? */
+/* A table and its indexes, opened for one row. */
+typedef struct Target
+{
+	Relation	rel;
+	int			count;
+	Relation	indexes[INDEXES_MAX];
+} Target;
+
+static bool is_plain_table(Relation rel, int natts);
+static bool has_foreign_trigger(Relation rel);
+static bool open_indexes(Target *target);
+static bool is_plain_index(Relation index);
+static void close_indexes(Target *target);
+static void insert_row(Target *target, Datum *values, bool *isnull);
+
+/*
+ * Insert a row of natts columns into a table, which the caller has opened and
+ * locked, if the table is plain; else return false, with nothing done.
+ *
+ * Unique indexes are enforced; NOT NULL and CHECK are the caller's business.
+ */
 bool
-svc_insert_is_plain(Relation rel, int natts)
+svc_insert_row(Relation rel, int natts, Datum *values, bool *isnull)
+{
+	Target		target = {.rel = rel};
+	bool		plain;
+
+	if (!is_plain_table(rel, natts))
+		return false;
+	plain = open_indexes(&target);
+	if (plain)
+		insert_row(&target, values, isnull);
+	close_indexes(&target);
+	return plain;
+}
+
+static bool
+is_plain_table(Relation rel, int natts)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
@@ -48,39 +85,7 @@ svc_insert_is_plain(Relation rel, int natts)
 		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
 		(constr == NULL ||
 		 (constr->num_check <= OUR_CHECKS_MAX && !constr->has_generated_stored)) &&
-		!has_foreign_trigger(rel) &&
-		has_plain_indexes(rel);
-}
-
-/* Insert a row; unique indexes are enforced, NOT NULL is the caller's business. */
-void
-svc_insert_row(Relation rel, Datum *values, bool *isnull)
-{
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	int			natts = RelationGetDescr(rel)->natts;
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-
-	memcpy(slot->tts_values, values, natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, isnull, natts * sizeof(bool));
-	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(rel, slot, GetCurrentCommandId(true), 0, NULL);
-
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
-		IndexInfo  *info = BuildIndexInfo(index);
-		Datum		keys[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		FormIndexDatum(info, slot, NULL, keys, nulls);
-		(void) index_insert(index, keys, nulls, &slot->tts_tid, rel,
-							index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-							false, info);
-		index_close(index, NoLock);
-	}
-	list_free(indexes);
-	ExecDropSingleTupleTableSlot(slot);
+		!has_foreign_trigger(rel);
 }
 
 /* Any trigger that is neither a constraint's nor ours, whatever it fires on. */
@@ -100,24 +105,65 @@ has_foreign_trigger(Relation rel)
 	return false;
 }
 
-/* Neither expressions nor predicates nor deferred or exclusion constraints. */
+/* Open all indexes; false when one is not plain, or there are too many. */
 static bool
-has_plain_indexes(Relation rel)
+open_indexes(Target *target)
 {
-	List	   *indexes = RelationGetIndexList(rel);
+	List	   *oids = RelationGetIndexList(target->rel);
 	ListCell   *cell;
-	bool		plain = true;
+	bool		plain = list_length(oids) <= INDEXES_MAX;
 
-	foreach(cell, indexes)
+	foreach(cell, oids)
 	{
-		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
-
-		plain = plain && index->rd_index->indisready &&
-			index->rd_index->indimmediate && !index->rd_index->indisexclusion &&
-			RelationGetIndexExpressions(index) == NIL &&
-			RelationGetIndexPredicate(index) == NIL;
-		index_close(index, NoLock);
+		if (!plain)
+			break;
+		target->indexes[target->count] = index_open(lfirst_oid(cell), RowExclusiveLock);
+		plain = is_plain_index(target->indexes[target->count++]);
 	}
-	list_free(indexes);
+	list_free(oids);
 	return plain;
+}
+
+/* Neither expression nor predicate, no deferred or exclusion constraint. */
+static bool
+is_plain_index(Relation index)
+{
+	return index->rd_index->indisready &&
+		index->rd_index->indimmediate &&
+		!index->rd_index->indisexclusion &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+static void
+close_indexes(Target *target)
+{
+	for (int i = 0; i < target->count; i++)
+		index_close(target->indexes[i], NoLock);
+}
+
+static void
+insert_row(Target *target, Datum *values, bool *isnull)
+{
+	TupleTableSlot *slot = table_slot_create(target->rel, NULL);
+	int			natts = RelationGetDescr(target->rel)->natts;
+
+	memcpy(slot->tts_values, values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, isnull, natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
+
+	for (int i = 0; i < target->count; i++)
+	{
+		Relation	index = target->indexes[i];
+		IndexInfo  *info = BuildIndexInfo(index);
+		Datum		keys[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		FormIndexDatum(info, slot, NULL, keys, nulls);
+		(void) index_insert(index, keys, nulls, &slot->tts_tid, target->rel,
+							index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+	ExecDropSingleTupleTableSlot(slot);
 }

@@ -10,7 +10,6 @@
 
 #include "utils/relcache.h"
 
-extern bool svc_insert_is_plain(Relation rel, int natts);
-extern void svc_insert_row(Relation rel, Datum *values, bool *isnull);
+extern bool svc_insert_row(Relation rel, int natts, Datum *values, bool *isnull);
 
 #endif							/* SVC_INSERT_H */

@@ -156,7 +156,6 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	const SvcTransition *transition;
 	SvcRowChange *change;
-	SvcCall		call;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
@@ -174,11 +173,7 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	append_events(change, transition);
 
 	if (rules[noun].conclude != NULL)
-	{
-		svc_call_begin(&call, fcinfo);
 		rules[noun].conclude(change, transition->action);
-		svc_call_end(&call);
-	}
 	return PointerGetDatum(NULL);
 }
 

@@ -30,7 +30,7 @@ typedef struct SvcLifecycleRules
 	void		(*imply) (SvcRowChange *change, const char *action);
 
 	/*
-	 * In the AFTER trigger, when the events are written; runs inside a call.
+	 * In the AFTER trigger, when the events are written.
 	 */
 	void		(*conclude) (SvcRowChange *change, const char *action);
 } SvcLifecycleRules;

@@ -21,6 +21,8 @@
 
 #include "row.h"
 
+static bool compare_column(SvcRowChange *change, int index);
+
 /* Old is NULL for a new row. */
 SvcRowChange *
 svc_row_open(Relation rel, SvcNoun noun, HeapTuple old_tuple, HeapTuple new_tuple)
@@ -42,6 +44,9 @@ svc_row_open(Relation rel, SvcNoun noun, HeapTuple old_tuple, HeapTuple new_tupl
 		change->old_values = palloc(desc->natts * sizeof(Datum));
 		change->old_isnull = palloc(desc->natts * sizeof(bool));
 		heap_deform_tuple(old_tuple, desc, change->old_values, change->old_isnull);
+		change->differs = palloc(desc->natts * sizeof(bool));
+		for (int i = 0; i < desc->natts; i++)
+			change->differs[i] = compare_column(change, i);
 	}
 	return change;
 }
@@ -144,6 +149,8 @@ svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value, bool isnull)
 	change->new_isnull[index] = isnull;
 	change->replaced[index] = true;
 	change->any_replaced = true;
+	if (!change->is_insert)
+		change->differs[index] = compare_column(change, index);
 }
 
 /* Set a text column; NULL for NULL. */
@@ -179,6 +186,20 @@ svc_row_new_is(SvcRowChange *change, SvcColumn *column, const char *value)
 bool
 svc_row_differs(SvcRowChange *change, int index)
 {
+	Assert(!change->is_insert);
+	return change->differs[index];
+}
+
+bool
+svc_row_column_differs(SvcRowChange *change, SvcColumn *column)
+{
+	return svc_row_differs(change,
+						   svc_column_index(RelationGetDescr(change->rel), column));
+}
+
+static bool
+compare_column(SvcRowChange *change, int index)
+{
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(change->rel), index);
 
 	/* a generated column is computed after the BEFORE triggers */
@@ -188,11 +209,4 @@ svc_row_differs(SvcRowChange *change, int index)
 		return change->old_isnull[index] != change->new_isnull[index];
 	return !datum_image_eq(change->old_values[index], change->new_values[index],
 						   att->attbyval, att->attlen);
-}
-
-bool
-svc_row_column_differs(SvcRowChange *change, SvcColumn *column)
-{
-	return svc_row_differs(change,
-						   svc_column_index(RelationGetDescr(change->rel), column));
 }

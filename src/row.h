@@ -39,6 +39,7 @@ typedef struct SvcRowChange
 	bool	   *old_isnull;
 	Datum	   *new_values;
 	bool	   *new_isnull;
+	bool	   *differs;		/* where old and new differ */
 	bool	   *replaced;		/* new values that were set in the trigger */
 	bool		any_replaced;
 } SvcRowChange;

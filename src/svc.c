@@ -18,6 +18,7 @@
 
 #include "catalog.h"
 #include "customer.h"
+#include "doorbell.h"
 #include "entitlement.h"
 #include "event.h"
 #include "invoice.h"
@@ -42,6 +43,7 @@ void
 _PG_init(void)
 {
 	define_settings();
+	svc_doorbell_init();
 	svc_customer_init();
 	svc_entitlement_init();
 	svc_invoice_init();
@@ -125,6 +127,11 @@ define_settings(void)
 							 "Sends each event of svc by NOTIFY, too.",
 							 "The event log is written in any case.",
 							 &svc_notify, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("svc.notify_max_per_transaction",
+							"Sends one NOTIFY per noun instead, if a transaction has more events.",
+							"The event log has every event in any case.",
+							&svc_notify_max_per_transaction, 100, 0, 10000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("svc.consumed_events",
 							 "Writes an event for every consume, even if the status stays.",
 							 "The ledger records every consume in any case.",

@@ -3,6 +3,7 @@
 # run.sh - build svc and use it in a private PostgreSQL server
 #
 #   test/run.sh demo          run test/demo.sh
+#   test/run.sh bench         run test/bench.sh
 #   test/run.sh check         run test/tidy.sh, then make installcheck
 #   test/run.sh shell         open psql
 #   test/run.sh exec CMD...   run a command in the built copy of the tree
@@ -63,6 +64,7 @@ main() {
 
     case $goal in
         demo) run test/demo.sh </dev/null ;;
+        bench) run test/bench.sh </dev/null ;;
         check) check ;;
         shell) run_here psql ;;
         exec) run_here "$@" ;;
@@ -79,12 +81,12 @@ die() {
 parse_arguments() {
     goal=${1:-}
     case $goal:$# in
-        demo:1 | check:1 | shell:1) ;;
+        demo:1 | bench:1 | check:1 | shell:1) ;;
         exec:0 | exec:1) goal= ;;
         exec:*) ;;
         *) goal= ;;
     esac
-    [ -n "$goal" ] || die "usage: test/run.sh demo | check | shell | exec COMMAND..."
+    [ -n "$goal" ] || die "usage: test/run.sh demo | bench | check | shell | exec COMMAND..."
 }
 
 # What the caller has set for his own servers and his own make must not reach

@@ -22,7 +22,7 @@ level() {
         compat|error)                               echo 0 ;;
         amount|argument|identifier|noun|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
-        statement|row|insert)                       echo 21 ;;
+        statement|row|insert|doorbell)              echo 21 ;;
         event|gate)                                 echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|property)                            echo 24 ;;

@@ -1,11 +1,13 @@
 -- What svc_install() has made.
 CREATE TABLE IF NOT EXISTS svc_meta (
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     schema_version integer NOT NULL,
     triggers text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
+-- Without a key: a dump of the data brings the row once more, and must not
+-- fail on it, even if triggers are off.
+ALTER TABLE svc_meta REPLICA IDENTITY FULL;
 COMMENT ON TABLE svc_meta IS 'One row, written by svc_install(): the version of the tables of svc, and the triggers that they need.';
 
 -- Made anew by every svc_install() that changes anything, this also tells

@@ -154,22 +154,14 @@ is($other->safe_psql('moved', "SELECT count(*) FROM crm.svc_event WHERE cluster 
 
 create_db($node, 'data_by_psql');
 $node->safe_psql('data_by_psql', $CREATE . $CUSTOMIZE . 'DROP TRIGGER audit_customer ON crm.svc_customer');
-TODO:
-{
-	local $TODO = 'svc_meta has its row already, and COPY finds it in the way';
-	restore_sql($node, 'data_by_psql', 'data.sql');
-}
+restore_sql($node, 'data_by_psql', 'data.sql');
 check_rows($node, 'data_by_psql', 'crm.svc_meta');
 $node->safe_psql('data_by_psql', $CUSTOMIZE =~ /(CREATE TRIGGER audit_customer[^;]*)/);
 check_alive($node, 'data_by_psql');
 
 create_db($node, 'data_by_pg_restore');
 $node->safe_psql('data_by_pg_restore', $CREATE . $CUSTOMIZE);
-TODO:
-{
-	local $TODO = 'svc_meta has its row already, and COPY finds it in the way';
-	restore_archive($node, 'data_by_pg_restore', 'data.dump', '--disable-triggers');
-}
+restore_archive($node, 'data_by_pg_restore', 'data.dump', '--disable-triggers');
 check_rows($node, 'data_by_pg_restore', 'crm.svc_meta');
 check_alive($node, 'data_by_pg_restore');
 
@@ -207,15 +199,11 @@ unlike(shape_of($node, 'dropped'), qr/EXECUTE FUNCTION crm|crm\.svc_new_id\('/,
 	'dropped: triggers and defaults are gone');
 
 $node->safe_psql('dropped', 'CREATE EXTENSION svc SCHEMA crm');
-TODO:
-{
-	local $TODO = 'calls take the tables for installed, although their triggers are missing';
-	like(
-		error_of($node, 'dropped',
-			"BEGIN; SELECT * FROM crm.svc_consume_entitlement('c1', 'api_calls'); ROLLBACK"),
-		$SV002,
-		'dropped: no consume before svc_install() has put the triggers back');
-}
+like(
+	error_of($node, 'dropped',
+		"BEGIN; SELECT * FROM crm.svc_consume_entitlement('c1', 'api_calls'); ROLLBACK"),
+	$SV002,
+	'dropped: no consume before svc_install() has put the triggers back');
 $node->safe_psql('dropped', 'SELECT crm.svc_install()');
 check_rows($node, 'dropped', 'crm.svc_meta');
 is(shape_of($node, 'dropped'), $shape, 'dropped: triggers and defaults are back');
