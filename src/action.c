@@ -358,8 +358,8 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 	read_keys(fcinfo, &call);
 	if (!PG_ARGISNULL(reason))
 	{
-		call.note = "reason";
-		call.note_new = TextDatumGetCString(PG_GETARG_DATUM(reason));
+		call.note.name = "reason";
+		call.note.new_value = TextDatumGetCString(PG_GETARG_DATUM(reason));
 	}
 
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
@@ -491,8 +491,7 @@ static Datum
 write_row(SvcActionCall *call)
 {
 	const SvcNounInfo *info = svc_noun_info(call->noun);
-	SvcDeed		deed = {.noun = call->noun, .action = call->action, .note = call->note,
-	.note_old = call->note_old, .note_new = call->note_new};
+	SvcDeed		deed = {.noun = call->noun, .action = call->action, .note = call->note};
 	Oid			argtypes[SVC_ACTION_COLUMNS_MAX + 3] = {TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[SVC_ACTION_COLUMNS_MAX + 3] = {CStringGetTextDatum(call->to), call->id,
 	call->customer_id};

@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 
+#include "changes.h"
 #include "gate.h"
 
 #define SVC_ACTION_COLUMNS_MAX	6	/* columns that one action sets */
@@ -61,9 +62,7 @@ struct SvcActionCall
 	const char *to;				/* NULL: where the first line leads */
 	int			assignment_count;
 	SvcAssignment assignments[SVC_ACTION_COLUMNS_MAX];
-	const char *note;			/* see SvcDeed */
-	const char *note_old;
-	const char *note_new;
+	SvcNote		note;			/* goes with the event */
 };
 
 extern void svc_action_register(const SvcAction *actions, int count);

@@ -15,6 +15,7 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#define check_is_member_of_role(member, role)	check_can_set_role(member, role)
 #endif
 
 #if PG_VERSION_NUM < 180000

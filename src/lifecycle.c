@@ -31,44 +31,35 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "catalog.h"
+#include "changes.h"
 #include "compat.h"
 #include "error.h"
 #include "event.h"
 #include "lifecycle.h"
+#include "restored.h"
 
 /* Columns of every noun that only svc writes, besides the noun's own. */
 #define MAINTAINED_EVERYWHERE	"id customer_id revision"
 
 /* Columns whose change is never reported: they change with every event. */
 #define BOOKKEEPING				"revision updated_at"
-
-/* How much of a long value the changes of an event show, in bytes. */
-#define VALUE_SHOWN_MAX			200
 
 /* What a function of svc has announced for the statement that it runs. */
 typedef struct Announcement
@@ -80,9 +71,6 @@ typedef struct Announcement
 static const Announcement *announced = NULL;
 
 static SvcLifecycleRules rules[SVC_NOUN_COUNT];
-
-/* Restored rows whose AFTER trigger has not run yet; hashes of their keys. */
-static HTAB *restored = NULL;
 
 static SvcColumn id_column = {"id"};
 static SvcColumn customer_id_column = {"customer_id"};
@@ -108,14 +96,7 @@ static const SvcTransition *explain_change(SvcRowChange *change);
 static int	event_count(const SvcTransition *transition, const char *from, const char *to);
 static int64 row_revision(SvcRowChange *change);
 static void append_events(SvcRowChange *change, const SvcTransition *transition);
-static Datum describe_changes(SvcRowChange *change, const char *action, bool *any);
-static void append_change(StringInfo json, const char *name);
-static void append_json_value(StringInfo json, Oid type, Datum value, bool isnull);
-static void append_json_text(StringInfo json, const char *value);
-static uint64 row_hash(SvcRowChange *change);
-static void note_restored(SvcRowChange *change);
-static bool forget_restored(SvcRowChange *change);
-static void drop_restored(XactEvent event, void *arg);
+static const char *unreported_columns(SvcRowChange *change, const char *action);
 static char *name_row(SvcRowChange *change);
 static void check_may_restore(SvcRowChange *change);
 pg_noreturn static void report_permanent_row(SvcRowChange *change);
@@ -160,7 +141,7 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
 		change = svc_row_open(trigger->tg_relation, noun, NULL, trigger->tg_trigtuple);
-		if (forget_restored(change))
+		if (svc_restored_forget(change))
 			return PointerGetDatum(NULL);
 	}
 	else
@@ -262,13 +243,6 @@ svc_transitions(PG_FUNCTION_ARGS)
 void
 svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *noun_rules)
 {
-	static bool callback_registered = false;
-
-	if (!callback_registered)
-	{
-		RegisterXactCallback(drop_restored, NULL);
-		callback_registered = true;
-	}
 	rules[noun] = *noun_rules;
 }
 
@@ -385,10 +359,10 @@ before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 	if (!isnull)
 	{
 		check_may_restore(change);
-		note_restored(change);
+		svc_restored_note(change);
 		return trigger->tg_trigtuple;
 	}
-	(void) forget_restored(change);
+	(void) svc_restored_forget(change);
 
 	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
@@ -422,7 +396,7 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 	{
 		const SvcDeed *deed = announced_deed(noun);
 
-		if (is_same_row(change) && (deed == NULL || deed->note == NULL))
+		if (is_same_row(change) && (deed == NULL || deed->note.name == NULL))
 			return trigger->tg_newtuple;
 		if (!svc_lifecycle_by_function(change))
 			check_maintained_columns(change);
@@ -656,6 +630,7 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	int64		revision = row_revision(change);
 	int64		new_revision = DatumGetInt64(svc_row_new(change, &revision_column, &isnull));
 	char	   *to = svc_row_new_text(change, &status_column);
+	const SvcDeed *deed = announced_deed(change->noun);
 	SvcEvent	event = {0};
 
 	event.noun = change->noun;
@@ -669,7 +644,8 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	if (new_revision - revision != event_count(transition, event.from_status, to))
 		report_later_trigger(change);
 
-	event.changes = describe_changes(change, transition->action, &event.has_changes);
+	event.has_changes = svc_changes_describe(change, unreported_columns(change, transition->action),
+											 deed == NULL ? NULL : &deed->note, &event.changes);
 	for (int i = 0; revision < new_revision; i++)
 	{
 		event.name = &transition->events[i];
@@ -680,190 +656,13 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	}
 }
 
-/*
- * {"column": {"old": ..., "new": ...}} for all that an UPDATE changed, and the
- * note that a function has left.  The event of a deletion must not tell what
- * was deleted.
- */
-static Datum
-describe_changes(SvcRowChange *change, const char *action, bool *any)
+/* The event of a deletion must not tell what was deleted. */
+static const char *
+unreported_columns(SvcRowChange *change, const char *action)
 {
-	const SvcNounInfo *info = svc_noun_info(change->noun);
-	const char *personal = strcmp(action, "delete") == 0 ? info->personal : "";
-	const SvcDeed *deed = announced_deed(change->noun);
-	TupleDesc	desc = RelationGetDescr(change->rel);
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int i = 0; i < desc->natts && !change->is_insert; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!svc_row_differs(change, i) ||
-			svc_noun_list_has(BOOKKEEPING, NameStr(att->attname)) ||
-			svc_noun_list_has(personal, NameStr(att->attname)))
-			continue;
-		append_change(&json, NameStr(att->attname));
-		append_json_value(&json, att->atttypid, change->old_values[i], change->old_isnull[i]);
-		appendStringInfoString(&json, ",\"new\":");
-		append_json_value(&json, att->atttypid, change->new_values[i], change->new_isnull[i]);
-		appendStringInfoChar(&json, '}');
-	}
-	if (deed != NULL && deed->note != NULL)
-	{
-		append_change(&json, deed->note);
-		append_json_text(&json, deed->note_old);
-		appendStringInfoString(&json, ",\"new\":");
-		append_json_text(&json, deed->note_new);
-		appendStringInfoChar(&json, '}');
-	}
-
-	*any = json.len > 0;
-	if (!*any)
-		return (Datum) 0;
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
-/* {"name":{"old": or ,"name":{"old": */
-static void
-append_change(StringInfo json, const char *name)
-{
-	appendStringInfoChar(json, json->len == 0 ? '{' : ',');
-	escape_json(json, name);
-	appendStringInfoString(json, ":{\"old\":");
-}
-
-/* Timestamps are written in UTC, whatever the session's time zone. */
-static void
-append_json_value(StringInfo json, Oid type, Datum value, bool isnull)
-{
-	char		instant[MAXDATELEN + 1];
-	int			utc = 0;
-	Oid			output;
-	bool		is_varlena;
-	char	   *printed;
-
-	if (isnull)
-	{
-		append_json_text(json, NULL);
-		return;
-	}
-	if (type == TIMESTAMPTZOID && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
-	{
-		JsonEncodeDateTime(instant, value, type, &utc);
-		append_json_text(json, instant);
-		return;
-	}
-
-	getTypeOutputInfo(type, &output, &is_varlena);
-	printed = OidOutputFunctionCall(output, value);
-	switch (type)
-	{
-		case BOOLOID:
-			appendStringInfoString(json, DatumGetBool(value) ? "true" : "false");
-			return;
-		case INT4OID:
-		case INT8OID:
-			appendStringInfoString(json, printed);
-			return;
-		case NUMERICOID:
-			/* NaN and infinities are no JSON numbers */
-			if (isdigit((unsigned char) printed[strspn(printed, "-")]))
-			{
-				appendStringInfoString(json, printed);
-				return;
-			}
-			break;
-		case JSONBOID:
-			if (strlen(printed) <= VALUE_SHOWN_MAX)
-			{
-				appendStringInfoString(json, printed);
-				return;
-			}
-			break;
-		default:
-			break;
-	}
-	append_json_text(json, printed);
-}
-
-/* A text, cut when it is long; NULL is null. */
-static void
-append_json_text(StringInfo json, const char *value)
-{
-	size_t		len;
-
-	if (value == NULL)
-	{
-		appendStringInfoString(json, "null");
-		return;
-	}
-	len = strlen(value);
-	if (len > VALUE_SHOWN_MAX)
-		value = psprintf("%.*s...", pg_mbcliplen(value, len, VALUE_SHOWN_MAX), value);
-	escape_json(json, value);
-}
-
-/* A hash of table and key; what is NULL in a key is refused later. */
-static uint64
-row_hash(SvcRowChange *change)
-{
-	uint64		hash = RelationGetRelid(change->rel);
-	char	   *id = svc_row_new_text(change, &id_column);
-	char	   *customer = NULL;
-
-	if (svc_noun_info(change->noun)->key == SVC_KEY_OF_CUSTOMER)
-		customer = svc_row_new_text(change, &customer_id_column);
-	if (id != NULL)
-		hash = hash_bytes_extended((unsigned char *) id, strlen(id), hash);
-	if (customer != NULL)
-		hash = hash_bytes_extended((unsigned char *) customer, strlen(customer), hash);
-	return hash;
-}
-
-/*
- * Remember a restored row until its AFTER trigger.  That one sees the row as
- * it was stored and could not tell it from a new one, which has been given
- * its revision here.
- */
-static void
-note_restored(SvcRowChange *change)
-{
-	uint64		hash = row_hash(change);
-
-	if (restored == NULL)
-	{
-		HASHCTL		control = {0};
-
-		control.keysize = sizeof(uint64);
-		control.entrysize = sizeof(uint64);
-		control.hcxt = TopTransactionContext;
-		restored = hash_create("svc restored rows", 256, &control,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(restored, &hash, HASH_ENTER, NULL);
-}
-
-/* Forget a row that was noted; false when it was not. */
-static bool
-forget_restored(SvcRowChange *change)
-{
-	uint64		hash;
-	bool		found;
-
-	if (restored == NULL)
-		return false;
-	hash = row_hash(change);
-	(void) hash_search(restored, &hash, HASH_REMOVE, &found);
-	return found;
-}
-
-/* The memory goes with the transaction; so must the pointer. */
-static void
-drop_restored(XactEvent event, void *arg)
-{
-	restored = NULL;
+	if (strcmp(action, "delete") != 0)
+		return BOOKKEEPING;
+	return psprintf("%s %s", BOOKKEEPING, svc_noun_info(change->noun)->personal);
 }
 
 /* 'Entitlement "e1" of customer "c1"' */

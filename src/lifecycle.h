@@ -9,6 +9,7 @@
 #define SVC_LIFECYCLE_H
 
 #include "compat.h"
+#include "changes.h"
 #include "row.h"
 #include "statement.h"
 
@@ -37,16 +38,13 @@ typedef struct SvcLifecycleRules
 
 /*
  * What a function of svc is doing to the rows of a noun: it says so for the
- * statement that does it.  "note" is a remark that goes with the event, as a
- * member of its changes.
+ * statement that does it.
  */
 typedef struct SvcDeed
 {
 	SvcNoun		noun;
 	const char *action;
-	const char *note;			/* name of the member, or NULL */
-	const char *note_old;
-	const char *note_new;
+	SvcNote		note;
 } SvcDeed;
 
 extern void svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *rules);

@@ -38,8 +38,8 @@ svc_membership_change(Datum segment_id, Datum customer_id, bool joins)
 	};
 	char	   *customer = TextDatumGetCString(customer_id);
 	SvcDeed		deed = {.noun = SVC_CUSTOMER_SEGMENT,
-		.action = joins ? "addCustomer" : "removeCustomer", .note = "customer_id",
-	.note_old = joins ? NULL : customer, .note_new = joins ? customer : NULL};
+		.action = joins ? "addCustomer" : "removeCustomer",
+	.note = {"customer_id", joins ? NULL : customer, joins ? customer : NULL}};
 	Datum		member[2] = {segment_id, customer_id};
 	Datum		step[2] = {segment_id, Int32GetDatum(joins ? 1 : -1)};
 

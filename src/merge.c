@@ -383,8 +383,8 @@ update_survivor(Datum loser, Datum survivor)
 		" FROM @extschema@.svc_customer l WHERE s.id = $2 AND l.id = $1",
 		2, {TEXTOID, TEXTOID}
 	};
-	SvcDeed		deed = {.noun = SVC_CUSTOMER, .action = "update", .note = "merged_from",
-	.note_new = TextDatumGetCString(loser)};
+	SvcDeed		deed = {.noun = SVC_CUSTOMER, .action = "update",
+	.note = {"merged_from", NULL, TextDatumGetCString(loser)}};
 	Datum		values[2] = {loser, survivor};
 
 	if (svc_lifecycle_write(&deed, &statement, values, NULL) == 0)

@@ -125,8 +125,8 @@ prepare_change(SvcActionCall *call)
 static void
 prepare_cancel(SvcActionCall *call)
 {
-	if (call->note_new != NULL)
-		svc_action_set(call, "cancellation_reason", TEXTOID, CStringGetTextDatum(call->note_new));
+	if (call->note.new_value != NULL)
+		svc_action_set(call, "cancellation_reason", TEXTOID, CStringGetTextDatum(call->note.new_value));
 }
 
 /*

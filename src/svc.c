@@ -17,12 +17,14 @@
 #include "utils/lsyscache.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "customer.h"
 #include "doorbell.h"
 #include "entitlement.h"
 #include "event.h"
 #include "invoice.h"
 #include "order.h"
+#include "restored.h"
 #include "segment.h"
 #include "subscription.h"
 #include "ticket.h"
@@ -44,6 +46,7 @@ _PG_init(void)
 {
 	define_settings();
 	svc_doorbell_init();
+	svc_restored_init();
 	svc_customer_init();
 	svc_entitlement_init();
 	svc_invoice_init();

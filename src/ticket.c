@@ -122,9 +122,9 @@ prepare_respond(SvcActionCall *call)
 	}
 	else
 		call->to = strcmp(by, "customer") == 0 ? "open" : hold ? "on-hold" : "pending";
-	if (call->note == NULL)
+	if (call->note.name == NULL)
 	{
-		call->note = "responded_by";
-		call->note_new = by;
+		call->note.name = "responded_by";
+		call->note.new_value = by;
 	}
 }

@@ -159,10 +159,10 @@ prepare_adjust(SvcActionCall *call)
 	{
 		Datum		values[4] = {call->customer_id, call->id,
 		svc_argument_amount(fcinfo, n, "quantity"), 0};
-		bool		isnull[4] = {false, false, false, call->note_new == NULL};
+		bool		isnull[4] = {false, false, false, call->note.new_value == NULL};
 
 		if (!isnull[3])
-			values[3] = CStringGetTextDatum(call->note_new);
+			values[3] = CStringGetTextDatum(call->note.new_value);
 		svc_lifecycle_write(&deed, &statement, values, isnull);
 	}
 }
