@@ -46,23 +46,18 @@ DECLARE
     schema_oid oid;
     version integer;
     made_triggers text[];
-    relation text;
     noun text;
 BEGIN
     SELECT n.nspname, n.oid INTO STRICT schema, schema_oid
     FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
     WHERE x.extname = 'svc';
-    -- tables are made in the first schema of the path; pg_catalog is searched
-    -- before it
-    PERFORM set_config('search_path', format('%I, pg_temp', schema), true);
-
-    version := svc_schema_version();
+    EXECUTE format('SELECT %I.svc_schema_version()', schema) INTO version;
     IF NOT always THEN
-        SELECT triggers INTO made_triggers FROM svc_meta;
+        EXECUTE format('SELECT triggers FROM %I.svc_meta', schema) INTO made_triggers;
         IF made_triggers IS NOT NULL AND NOT EXISTS (
             SELECT unnest(made_triggers)
             EXCEPT
-            SELECT c.relname || '.' || t.tgname
+            SELECT concat(c.relname, '.', t.tgname)
             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
             WHERE c.relnamespace = schema_oid AND t.tgenabled IN ('O', 'A'))
         THEN
@@ -70,16 +65,36 @@ BEGIN
         END IF;
     END IF;
 
+    -- Every name is written with its schema, and the path is the system's
+    -- alone: an operator that somebody has put into our schema must not become
+    -- part of a CHECK.
+    EXECUTE replace($svc_ddl$
 @TABLES@
+    $svc_ddl$, '@schema@', quote_ident(schema));
 
-    SELECT array_agg(c.relname || '.' || t.tgname ORDER BY c.relname, t.tgname)
+    -- the triggers of all nouns' tables; see src/lifecycle.c
+    FOR noun IN EXECUTE format('SELECT DISTINCT noun FROM %I.svc_transitions()', schema) LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER zzz_svc_lifecycle BEFORE INSERT OR UPDATE OR DELETE ON %1$I.%2$I
+            FOR EACH ROW EXECUTE FUNCTION %1$I.svc_lifecycle(%3$L)', schema, concat('svc_', noun), noun);
+        EXECUTE format('CREATE OR REPLACE TRIGGER zzz_svc_event_insert AFTER INSERT ON %1$I.%2$I
+            FOR EACH ROW WHEN (NEW.revision > 0) EXECUTE FUNCTION %1$I.svc_lifecycle_event(%3$L)',
+            schema, concat('svc_', noun), noun);
+        EXECUTE format('CREATE OR REPLACE TRIGGER zzz_svc_event_update AFTER UPDATE ON %1$I.%2$I
+            FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.status <> NEW.status)
+            EXECUTE FUNCTION %1$I.svc_lifecycle_event(%3$L)', schema, concat('svc_', noun), noun);
+        EXECUTE format('CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON %1$I.%2$I
+            FOR EACH STATEMENT EXECUTE FUNCTION %1$I.svc_append_only()', schema, concat('svc_', noun));
+    END LOOP;
+
+    SELECT array_agg(concat(c.relname, '.', t.tgname) ORDER BY concat(c.relname, '.', t.tgname))
     INTO made_triggers
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = schema_oid AND t.tgname LIKE 'zzz\_svc\_%';
-    UPDATE svc_meta SET schema_version = version, triggers = made_triggers, updated_at = now();
-    IF NOT FOUND THEN
-        INSERT INTO svc_meta (schema_version, triggers) VALUES (version, made_triggers);
-    END IF;
+    WHERE c.relnamespace = schema_oid AND starts_with(t.tgname::text, 'zzz_svc_');
+    EXECUTE format('UPDATE %I.svc_meta SET schema_version = $1, triggers = $2, updated_at = now()', schema)
+    USING version, made_triggers;
+    EXECUTE format('INSERT INTO %1$I.svc_meta (schema_version, triggers)
+        SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM %1$I.svc_meta)', schema)
+    USING version, made_triggers;
     RETURN true;
 END
 $svc_make_tables$;

@@ -28,13 +28,13 @@ CREATE FUNCTION svc_upgrade_subscription(customer_id text, subscription_id text,
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_upgrade_subscription(text, text, text, numeric, text, bigint) IS
-'Action upgrade of a subscription: trialing, active, past_due to the same status. Returns the new status; a row that is there already stays, without an event. price: the new plan''s when null. Raises SV008 for an unknown plan, SV001 for one that is closed to new subscribers. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action upgrade of a subscription: trialing, active, past_due to the same status. Returns the new status; each call that is allowed makes an event. price: the new plan''s when null. Raises SV008 for an unknown plan, SV001 for one that is closed to new subscribers. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_downgrade_subscription(customer_id text, subscription_id text, plan_id text, price numeric DEFAULT NULL, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_downgrade_subscription(text, text, text, numeric, text, bigint) IS
-'Action downgrade of a subscription: trialing, active, past_due to the same status. Returns the new status; a row that is there already stays, without an event. As svc_upgrade_subscription, with its own event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action downgrade of a subscription: trialing, active, past_due to the same status. Returns the new status; each call that is allowed makes an event. As svc_upgrade_subscription, with its own event. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_cancel_subscription(customer_id text, subscription_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -52,7 +52,7 @@ CREATE FUNCTION svc_renew_subscription(customer_id text, subscription_id text, r
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_renew_subscription(text, text, text, bigint) IS
-'Action renew of a subscription: active to the same status; past_due to active. Returns the new status; a row that is there already stays, without an event. The next period begins where the current one ends and is one billing_cycle long. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action renew of a subscription: active to the same status; past_due to active. Returns the new status; each call that is allowed makes an event. The next period begins where the current one ends, and ends at the next of billing_anchor + n billing cycles, in the customer''s time zone (UTC without one). reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_mark_past_due_subscription(customer_id text, subscription_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

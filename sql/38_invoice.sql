@@ -16,13 +16,13 @@ CREATE FUNCTION svc_send_invoice(customer_id text, invoice_id text, sent_to text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_send_invoice(text, text, text, text, bigint) IS
-'Action send of an invoice: open to sent; sent, partial, overdue to the same status. Returns the new status; a row that is there already stays, without an event. Sent once more it is a reminder. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action send of an invoice: open to sent; sent, partial, overdue to the same status. Returns the new status; each call that is allowed makes an event. Sent once more it is a reminder. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_pay_invoice(customer_id text, invoice_id text, amount numeric DEFAULT NULL, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_pay_invoice(text, text, numeric, text, bigint) IS
-'Action pay of an invoice: open, sent, partial, overdue, uncollectible to paid; open, sent to partial; partial, overdue to the same status. Returns the new status; a row that is there already stays, without an event. amount: in the invoice''s currency, greater than 0; null pays all that is due. Raises SV013 when it is more than is due. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action pay of an invoice: open, sent, partial, overdue, uncollectible to paid; open, sent to partial; partial, overdue to the same status. Returns the new status; each call that is allowed makes an event. amount: in the invoice''s currency, greater than 0; null pays all that is due. Raises SV013 when it is more than is due. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_mark_overdue_invoice(customer_id text, invoice_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -46,7 +46,7 @@ CREATE FUNCTION svc_refund_invoice(customer_id text, invoice_id text, amount num
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_refund_invoice(text, text, numeric, text, bigint) IS
-'Action refund of an invoice: paid, partial to the same status. Returns the new status; a row that is there already stays, without an event. amount: greater than 0; null gives back all that was paid. Raises SV013 when it is more than was paid and not given back yet. The status stays. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action refund of an invoice: paid, partial to the same status. Returns the new status; each call that is allowed makes an event. amount: greater than 0; null gives back all that was paid. Raises SV013 when it is more than was paid and not given back yet. The status stays. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_update_invoice(customer_id text, invoice_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -74,7 +74,7 @@ CREATE FUNCTION svc_reset_entitlement(customer_id text, entitlement_id text, rea
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_reset_entitlement(text, text, text, bigint) IS
-'Action reset of an entitlement: active, suspended to the same status; exhausted to active. Returns the new status; a row that is there already stays, without an event. Sets used_amount to 0 by a row of the ledger that takes it back. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action reset of an entitlement: active, suspended to the same status; exhausted to active. Returns the new status; each call that is allowed makes an event. Sets used_amount to 0 by a row of the ledger that takes it back. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_suspend_entitlement(customer_id text, entitlement_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -4,7 +4,7 @@ CREATE FUNCTION svc_aggregate_customer_usage(customer_id text, usage_id text, re
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_aggregate_customer_usage(text, text, text, bigint) IS
-'Action aggregate of a customer usage: partial to the same status; partial to complete; complete to the same status. Returns the new status; a row that is there already stays, without an event. Complete when the period is over, else partial. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action aggregate of a customer usage: partial to the same status; partial to complete; complete to the same status. Returns the new status; each call that is allowed makes an event. Complete when the period is over, else partial. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_finalize_customer_usage(customer_id text, usage_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -16,7 +16,7 @@ CREATE FUNCTION svc_sync_segment(segment_id text, reason text DEFAULT NULL, revi
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_sync_segment(text, text, bigint) IS
-'Action sync of a customer segment: active to the same status. Returns the new status; a row that is there already stays, without an event. Recounts the members, and what the row says about them. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action sync of a customer segment: active to the same status. Returns the new status; each call that is allowed makes an event. Recounts the members, and what the row says about them. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_archive_segment(segment_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

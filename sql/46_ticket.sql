@@ -10,13 +10,13 @@ CREATE FUNCTION svc_assign_ticket(customer_id text, ticket_id text, assigned_to 
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_assign_ticket(text, text, text, text, text, bigint) IS
-'Action assign of a support ticket: new to open; open, pending, on-hold, escalated to the same status. Returns the new status; a row that is there already stays, without an event. What is null stays. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action assign of a support ticket: new to open; open, pending, on-hold, escalated to the same status. Returns the new status; each call that is allowed makes an event. What is null stays. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_respond_ticket(customer_id text, ticket_id text, by text DEFAULT 'agent', hold boolean DEFAULT false, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_respond_ticket(text, text, text, boolean, text, bigint) IS
-'Action respond of a support ticket: new, open, pending, on-hold to open; new, open, on-hold to pending; open, pending to on-hold; escalated, pending to the same status. Returns the new status; a row that is there already stays, without an event. by: customer makes the ticket open, agent makes it pending or, with hold, on-hold; an escalated ticket stays escalated. An agent''s first response sets first_response_at. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action respond of a support ticket: new, open, pending, on-hold to open; new, open, on-hold to pending; open, pending to on-hold; escalated, pending to the same status. Returns the new status; each call that is allowed makes an event. by: customer makes the ticket open, agent makes it pending or, with hold, on-hold; an escalated ticket stays escalated. An agent''s first response sets first_response_at. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_escalate_ticket(customer_id text, ticket_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -46,7 +46,7 @@ CREATE FUNCTION svc_rate_ticket(customer_id text, ticket_id text, score numeric,
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_rate_ticket(text, text, numeric, text, text, bigint) IS
-'Action rate of a support ticket: solved, closed to the same status. Returns the new status; a row that is there already stays, without an event. For a solved or closed ticket; score: 0 or more. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action rate of a support ticket: solved, closed to the same status. Returns the new status; each call that is allowed makes an event. For a solved or closed ticket; score: 0 or more. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_update_ticket(customer_id text, ticket_id text, properties jsonb, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

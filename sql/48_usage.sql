@@ -22,7 +22,7 @@ CREATE FUNCTION svc_adjust_usage(customer_id text, usage_id text, quantity numer
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_adjust_usage(text, text, numeric, text, bigint) IS
-'Action adjust of an usage: recorded, aggregated to the same status; disputed to aggregated. Returns the new status; a row that is there already stays, without an event. Corrects the record by a further one of this quantity (negative takes back) that refers to it; settles a dispute, for which quantity may be null. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action adjust of an usage: recorded, aggregated to the same status; disputed to aggregated. Returns the new status; each call that is allowed makes an event. Corrects the record by a further one of this quantity (negative takes back) that refers to it; settles a dispute, for which quantity may be null. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_record_usage(
     customer_id text,

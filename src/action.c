@@ -16,7 +16,8 @@
  * A call in the status that the action leads to is a no-op: what was to be
  * done is done.
  *
- * Locks: the row, FOR NO KEY UPDATE, before anything is decided.
+ * Locks: the customer, FOR KEY SHARE, then the row, FOR NO KEY UPDATE, before
+ * anything is decided.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,10 +93,12 @@ PG_FUNCTION_INFO_V1(svc_transition_diagram);
 Datum
 svc_action(PG_FUNCTION_ARGS)
 {
-	const Target *target = find_target(fcinfo);
+	const Target *target;
 	Datum		result;
 	SvcCall		call;
 
+	svc_catalog_use(fcinfo);
+	target = find_target(fcinfo);
 	svc_call_begin(&call, fcinfo);
 	if (strcmp(target->action, "create") == 0)
 		result = create_row(fcinfo, target);
@@ -244,6 +247,8 @@ find_target(FunctionCallInfo fcinfo)
 	{
 		char	   *function = get_func_name(flinfo->fn_oid);
 
+		if (function == NULL)
+			report_unknown_function("?");
 		target = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(Target));
 		if (!resolve_special(function, target) && !resolve_plain(function, target))
 			report_unknown_function(function);
@@ -324,7 +329,7 @@ create_row(FunctionCallInfo fcinfo, const Target *target)
 	if (svc_noun_info(target->noun)->key == SVC_KEY_OF_CUSTOMER)
 	{
 		customer_id = svc_argument_id(fcinfo, 0, "customer id");
-		svc_gate_customer(customer_id, svc_noun_info(target->noun)->name);
+		svc_gate_customer(customer_id, psprintf("a new %s", svc_noun_info(target->noun)->name));
 	}
 	return svc_property_insert(target->noun, customer_id,
 							   properties_argument(fcinfo, customer_id != 0 ? 1 : 0));
@@ -339,6 +344,8 @@ update_row(FunctionCallInfo fcinfo, const Target *target)
 
 	read_keys(fcinfo, &call);
 	properties = properties_argument(fcinfo, call.first_argument);
+	if (call.customer_id != 0)
+		svc_gate_hold_customer(call.customer_id);
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(call.first_argument + 1))
 		svc_gate_check_revision(&call.row, call.noun, call.id,
@@ -362,6 +369,8 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 		call.note.new_value = TextDatumGetCString(PG_GETARG_DATUM(reason));
 	}
 
+	if (call.customer_id != 0)
+		svc_gate_hold_customer(call.customer_id);
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(revision))
 		svc_gate_check_revision(&call.row, call.noun, call.id, PG_GETARG_INT64(revision));
@@ -389,6 +398,7 @@ properties_argument(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("properties must not be null"),
+				 errdetail("Null would leave open what is meant."),
 				 errhint("Pass a JSON object, '{}' for none.")));
 	return PG_GETARG_JSONB_P(n);
 }

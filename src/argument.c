@@ -52,7 +52,8 @@ svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *what)
 
 /* A finite amount greater than 0. */
 Datum
-svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what)
+svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what,
+							 const char *hint)
 {
 	Datum		amount = svc_argument_amount(fcinfo, n, what);
 
@@ -61,7 +62,7 @@ svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be greater than 0", what),
 				 errdetail("It is %s.", svc_amount_text(amount)),
-				 errhint("Leave it out for 1.")));
+				 errhint("%s", hint)));
 	return amount;
 }
 
@@ -127,7 +128,7 @@ svc_check_amount(Datum value, const char *what)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a finite number", what),
 				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
-				 errhint("For a right without a ceiling, grant it with unlimited => true.")));
+				 errhint("Pass a plain number.")));
 
 	limit = DirectFunctionCall3(numeric_in, CStringGetDatum("1e" CppAsString2(SVC_AMOUNT_DIGITS_MAX)),
 								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));

@@ -19,7 +19,8 @@ extern Datum svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what);
 extern Datum svc_argument_optional_id(FunctionCallInfo fcinfo, int n,
 									  const char *what, bool *isnull);
 extern Datum svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *what);
-extern Datum svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what);
+extern Datum svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what,
+										  const char *hint);
 extern bool svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what);
 extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
 

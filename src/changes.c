@@ -119,7 +119,8 @@ append_json_value(StringInfo json, Oid type, Datum value, bool isnull)
 			return;
 		case NUMERICOID:
 			/* NaN and infinities are no JSON numbers */
-			if (isdigit((unsigned char) printed[strspn(printed, "-")]))
+			if (isdigit((unsigned char) printed[strspn(printed, "-")]) &&
+				strlen(printed) <= VALUE_SHOWN_MAX)
 			{
 				appendStringInfoString(json, printed);
 				return;

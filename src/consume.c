@@ -112,7 +112,7 @@ read_request(FunctionCallInfo fcinfo, SvcRequest *request)
 	request->kind = "consume";
 	request->customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	request->code = svc_argument_id(fcinfo, 1, "entitlement code");
-	request->amount = svc_argument_positive_amount(fcinfo, 2, "amount");
+	request->amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
 	request->key = svc_argument_optional_id(fcinfo, 3, "idempotency key", &isnull);
 	request->has_key = !isnull;
 	request->mode = TextDatumGetCString(svc_argument_id(fcinfo, 4, "mode"));
@@ -142,6 +142,7 @@ consume(FunctionCallInfo fcinfo, SvcRequest *request)
 	Datum		answer;
 	SvcCall		call;
 
+	svc_catalog_use(fcinfo);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "a consuming function must return a row");
 

@@ -25,7 +25,7 @@ svc_counter_next(const char *name, const char *prefix)
 {
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_counter AS c (name, value) VALUES ($1, 1)"
-		" ON CONFLICT (name) DO UPDATE SET value = c.value + 1 RETURNING value",
+		" ON CONFLICT (name) DO UPDATE SET value = c.value + 1 RETURNING value::bigint",
 		1, {TEXTOID}
 	};
 	Datum		value = CStringGetTextDatum(name);

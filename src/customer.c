@@ -7,14 +7,17 @@
  * A customer that is deleted leaves a *tombstone*: the row stays, for the
  * books that refer to it, but everything that tells who it was goes, from the
  * row and from the changes of all its events.  Which columns these are is in
- * noun.c, as "personal".
+ * noun.c, as "personal"; reasons, which are notes of events, count as personal.
+ * It leaves all segments, and customers merged into it become tombstones, too.
  *
- * Locks of svc_delete_customer(): the customer, then its events.
+ * Locks of svc_delete_customer(): the customer FOR UPDATE, segments in the
+ * order of their ids, then its events.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -28,6 +31,7 @@
 #include "customer.h"
 #include "error.h"
 #include "lifecycle.h"
+#include "membership.h"
 #include "statement.h"
 
 static SvcColumn id_column = {"id"};
@@ -38,8 +42,12 @@ static void check(SvcRowChange *change);
 static bool is_at_risk(const char *risk_level);
 static void imply(SvcRowChange *change, const char *action);
 static void conclude(SvcRowChange *change, const char *action);
+static void delete_merged(Datum id);
+static void refuse_old_snapshot(void);
 static char *quote_list(const char *list);
 static void prepare_delete(SvcActionCall *call);
+static void check_no_subscription(SvcRowChange *change);
+static void refuse_open_subscriptions(Datum id);
 
 static const SvcAction actions[] = {
 	{"svc_delete_customer", SVC_CUSTOMER, "delete", NULL, prepare_delete},
@@ -91,8 +99,12 @@ imply(SvcRowChange *change, const char *action)
 {
 	TupleDesc	desc = RelationGetDescr(change->rel);
 
+	if (strcmp(action, "merge") == 0 && !svc_lifecycle_by_function(change))
+		svc_lifecycle_refuse_change(change, "nothing would be moved", "Use svc_merge_customer().");
 	if (strcmp(action, "delete") != 0)
 		return;
+	if (!svc_lifecycle_by_function(change))
+		check_no_subscription(change);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -125,6 +137,10 @@ conclude(SvcRowChange *change, const char *action)
 		return;
 
 	svc_call_begin(&call, change->fcinfo);
+	refuse_old_snapshot();
+	svc_membership_leave_all(id);
+	delete_merged(id);
+
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE @extschema@.svc_event"
 						   " SET changes = nullif(changes - CASE noun");
@@ -132,14 +148,42 @@ conclude(SvcRowChange *change, const char *action)
 	{
 		const SvcNounInfo *info = svc_noun_info((SvcNoun) i);
 
-		if (info->personal[0] != '\0')
-			appendStringInfo(&sql, " WHEN '%s' THEN ARRAY[%s]", info->name,
-							 quote_list(info->personal));
+		appendStringInfo(&sql, " WHEN '%s' THEN ARRAY[%s]", info->name,
+						 quote_list(psprintf("%s reason", info->personal)));
 	}
-	appendStringInfoString(&sql, " ELSE ARRAY[]::text[] END, '{}')"
+	appendStringInfoString(&sql, " END, '{}')"
 						   " WHERE customer_id = $1 AND changes IS NOT NULL");
 	svc_lifecycle_rewrite_once(sql.data, 1, &argtype, &id);
 	svc_call_end(&call);
+}
+
+/* Customers that were merged into the deleted one were the same person. */
+static void
+delete_merged(Datum id)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER, .action = "delete"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer SET status = 'deleted'"
+		" WHERE merged_into = $1 AND status = 'merged'",
+		1, {TEXTOID}
+	};
+
+	svc_lifecycle_write(&deed, &statement, &id, NULL);
+}
+
+/*
+ * What other transactions have committed since our snapshot would keep what
+ * must go; so the snapshot must be new.
+ */
+static void
+refuse_old_snapshot(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("a customer can be deleted at READ COMMITTED only"),
+				 errdetail("Events that this transaction cannot see would keep personal data."),
+				 errhint("Run it in a transaction with ISOLATION LEVEL READ COMMITTED.")));
 }
 
 /* 'a', 'b' from a space-separated list. */
@@ -163,27 +207,52 @@ quote_list(const char *list)
 /*
  * svc_delete_customer(customer_id, force, reason, revision)
  *
- * Refused while a subscription is open, unless forced.
+ * Refused while a subscription is open, unless forced.  The customer is locked
+ * FOR UPDATE, so that none is made meanwhile.
  */
 static void
 prepare_delete(SvcActionCall *call)
+{
+	static SvcStatement lock = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR UPDATE",
+		1, {TEXTOID}
+	};
+	FunctionCallInfo fcinfo = call->fcinfo;
+
+	svc_statement_run(&lock, &call->id, NULL);
+	if (!svc_argument_bool(fcinfo, call->first_argument, "force"))
+		refuse_open_subscriptions(call->id);
+}
+
+/* For who deletes by plain SQL. */
+static void
+check_no_subscription(SvcRowChange *change)
+{
+	bool		isnull;
+	SvcCall		call;
+
+	svc_call_begin(&call, change->fcinfo);
+	refuse_open_subscriptions(svc_row_new(change, &id_column, &isnull));
+	svc_call_end(&call);
+}
+
+static void
+refuse_open_subscriptions(Datum id)
 {
 	static SvcStatement statement = {
 		"SELECT count(*) FROM @extschema@.svc_subscription"
 		" WHERE customer_id = $1 AND status NOT IN ('cancelled', 'expired')",
 		1, {TEXTOID}
 	};
-	FunctionCallInfo fcinfo = call->fcinfo;
-	bool		force = svc_argument_bool(fcinfo, call->first_argument, "force");
 	bool		isnull;
 	int64		open;
 
-	svc_statement_run(&statement, &call->id, NULL);
+	svc_statement_run(&statement, &id, NULL);
 	open = DatumGetInt64(svc_statement_value(0, 1, &isnull));
-	if (open > 0 && !force)
+	if (open > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_STILL_IN_USE),
-				 errmsg("customer \"%s\" has open subscriptions", TextDatumGetCString(call->id)),
+				 errmsg("customer \"%s\" has open subscriptions", TextDatumGetCString(id)),
 				 errdetail("Their number is " INT64_FORMAT ".", open),
 				 errhint("Cancel them first, or pass force => true.")));
 }

@@ -84,7 +84,7 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 		"  coalesce($6, CASE WHEN $3 IS NOT NULL OR $4 THEN 'quota' ELSE 'feature' END),"
 		"  coalesce($7, $2), $8, $9, $10, $11, $12, $13,"
 		"  coalesce($14, @extschema@.svc_new_id('ent')), $15, $16)"
-		" RETURNING id",
+		" RETURNING id::text",
 		16, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
 		INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}
 	};
@@ -118,7 +118,7 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 	values[13] = svc_argument_optional_id(fcinfo, 13, "entitlement id", &isnull[13]);
 
 	svc_call_begin(&call, fcinfo);
-	svc_gate_customer(values[0], "entitlement");
+	svc_gate_customer(values[0], "an entitlement");
 	svc_lifecycle_write(&grant, &statement, values, isnull);
 	id = svc_statement_value(0, 1, &isnull[0]);
 	id = svc_call_keep(&call, id);
@@ -137,7 +137,7 @@ svc_check_entitlement(PG_FUNCTION_ARGS)
 {
 	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
-	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount");
+	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
 	TimestampTz at = svc_argument_at(fcinfo, 3);
 	TupleDesc	desc;
 	SvcGrantSet set = {0};
@@ -146,6 +146,7 @@ svc_check_entitlement(PG_FUNCTION_ARGS)
 	Datum		result;
 	SvcCall		call;
 
+	svc_catalog_use(fcinfo);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "svc_check_entitlement must return a row");
 
@@ -311,7 +312,7 @@ static void
 prepare_resume(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT NOT unlimited AND limit_amount <= used_amount FROM @extschema@.svc_entitlement"
+		"SELECT (NOT unlimited AND limit_amount <= used_amount)::boolean FROM @extschema@.svc_entitlement"
 		" WHERE customer_id = $1 AND id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -337,6 +338,8 @@ prepare_reset(SvcActionCall *call)
 	svc_grant_load(&grant, call->customer_id, call->id);
 	if (!grant.metered)
 		svc_action_refuse(call, "it is not metered", "There is nothing to reset.");
+	if (!grant.unlimited && svc_amount_sign(grant.limit_amount) == 0)
+		svc_action_refuse(call, "its limit is 0", "Raise limit_amount; a reset would leave nothing, either.");
 	svc_ledger_append_reset(call->customer_id, &grant);
 	svc_action_set(call, "used_amount", NUMERICOID, svc_amount_from(0));
 	svc_action_set(call, "ledger_seq", INT8OID, Int64GetDatum(grant.ledger_seq + 1));

@@ -41,7 +41,7 @@
 #define ERRCODE_SVC_UNKNOWN_NOUN			MAKE_SQLSTATE('S', 'V', '0', '1', '2')
 /* paying or giving back more than there is */
 #define ERRCODE_SVC_AMOUNT_EXCEEDED			MAKE_SQLSTATE('S', 'V', '0', '1', '3')
-/* a customer that still has open subscriptions cannot be deleted */
+/* a customer that still has open subscriptions, or rows that others refer to */
 #define ERRCODE_SVC_STILL_IN_USE			MAKE_SQLSTATE('S', 'V', '0', '1', '4')
 
 #endif							/* SVC_ERROR_H */

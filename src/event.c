@@ -42,6 +42,11 @@
 
 /* Columns of svc_event as svc_install() makes them. */
 #define EVENT_COLUMNS	16
+#define EVENT_TYPES \
+	INT8OID, XID8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, \
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID
+
+static const Oid event_types[EVENT_COLUMNS] = {EVENT_TYPES};
 
 bool		svc_notify = true;
 bool		svc_consumed_events = false;
@@ -74,7 +79,8 @@ svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event)
 	fill_row(event, type, at, values, isnull);
 
 	log = table_open(svc_catalog_table("svc_event"), RowExclusiveLock);
-	if (!svc_insert_row(log, EVENT_COLUMNS, values, isnull))
+	if (!svc_insert_row(log, EVENT_COLUMNS, event_types, "svc_event_revision_check",
+						values, isnull))
 		insert_by_statement(fcinfo, values, isnull);
 	table_close(log, NoLock);
 
@@ -134,9 +140,7 @@ insert_by_statement(FunctionCallInfo fcinfo, Datum *values, const bool *isnull)
 		" (id, xid, cluster, revision, occurred_at, customer_id, noun, entity_id,"
 		"  event, type, action, from_status, to_status, actor, request_id, changes)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-		EVENT_COLUMNS,
-		{INT8OID, XID8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}
+		EVENT_COLUMNS, {EVENT_TYPES}
 	};
 	SvcCall		call;
 

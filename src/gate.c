@@ -3,8 +3,9 @@
  * gate.c
  *	  Rows that a call is about: there, locked, and the caller's own version.
  *
- * Locks: a customer FOR SHARE, so that its status stays what was seen; a row
- * of a noun FOR NO KEY UPDATE.
+ * Locks: a customer FOR KEY SHARE, before any row of it; merging and deleting
+ * take it FOR UPDATE and so are alone with it.  A row of a noun FOR NO KEY
+ * UPDATE.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +30,7 @@ void
 svc_gate_customer(Datum customer_id, const char *purpose)
 {
 	static SvcStatement statement = {
-		"SELECT status::text FROM @extschema@.svc_customer WHERE id = $1 FOR SHARE",
+		"SELECT status::text FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
 		1, {TEXTOID}
 	};
 	char	   *status;
@@ -38,15 +39,27 @@ svc_gate_customer(Datum customer_id, const char *purpose)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_UNKNOWN_ROW),
 				 errmsg("customer \"%s\" does not exist", TextDatumGetCString(customer_id)),
-				 errdetail("The customer was to get an %s.", purpose),
+				 errdetail("The customer was to get %s.", purpose),
 				 errhint("Create the customer first, with svc_create_customer().")));
 	status = svc_statement_text(0, 1);
 	if (strcmp(status, "merged") == 0 || strcmp(status, "deleted") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
 				 errmsg("customer \"%s\" is %s", TextDatumGetCString(customer_id), status),
-				 errdetail("The customer was to get an %s.", purpose),
+				 errdetail("The customer was to get %s.", purpose),
 				 errhint("Choose a customer that is still served.")));
+}
+
+/* Keep a customer from being merged or deleted; it need not exist. */
+void
+svc_gate_hold_customer(Datum customer_id)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
+		1, {TEXTOID}
+	};
+
+	svc_statement_run(&statement, &customer_id, NULL);
 }
 
 /* Lock a row and say what it is like; raises SV008 when there is none. */

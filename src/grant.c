@@ -306,7 +306,6 @@ read_grant(SvcGrant *grant, uint64 row, TimestampTz at)
 
 	grant->id = svc_statement_value(row, GRANT_ID, &isnull);
 	grant->state = grant_state(status, row, at);
-	grant->exhausted = strcmp(status, "exhausted") == 0;
 	grant->unlimited = DatumGetBool(svc_statement_value(row, GRANT_UNLIMITED, &isnull));
 	grant->limit_amount = svc_statement_value(row, GRANT_LIMIT_AMOUNT, &isnull);
 	grant->metered = grant->unlimited || !isnull;

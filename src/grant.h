@@ -33,7 +33,6 @@ typedef struct SvcGrant
 {
 	Datum		id;
 	SvcReason	state;			/* SVC_OK: it is live */
-	bool		exhausted;		/* by its status */
 	bool		metered;		/* has a limit or is unlimited */
 	bool		unlimited;
 	Datum		limit_amount;	/* valid if metered and not unlimited */

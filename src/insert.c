@@ -30,9 +30,6 @@
 
 #define OUR_TRIGGER_PREFIX	"zzz_svc_"
 
-/* The CHECK constraints that svc's own tables may have (revision >= 1). */
-#define OUR_CHECKS_MAX		1
-
 /* More indexes than this are left to the executor. */
 #define INDEXES_MAX			8
 
@@ -44,7 +41,10 @@ typedef struct Target
 	Relation	indexes[INDEXES_MAX];
 } Target;
 
-static bool is_plain_table(Relation rel, int natts);
+static bool is_plain_table(Relation rel, int natts, const Oid *types, const char *check);
+static bool has_only_check(TupleConstr *constr, const char *check);
+static bool has_types(TupleDesc desc, const Oid *types);
+static bool breaks_not_null(TupleDesc desc, const bool *isnull);
 static bool has_foreign_trigger(Relation rel);
 static bool open_indexes(Target *target);
 static bool is_plain_index(Relation index);
@@ -52,18 +52,23 @@ static void close_indexes(Target *target);
 static void insert_row(Target *target, Datum *values, bool *isnull);
 
 /*
- * Insert a row of natts columns into a table, which the caller has opened and
- * locked, if the table is plain; else return false, with nothing done.
+ * Insert a row of natts columns of these types into a table, which the caller
+ * has opened and locked, if the table is plain; else return false, with nothing
+ * done.
  *
- * Unique indexes are enforced; NOT NULL and CHECK are the caller's business.
+ * Unique indexes are enforced.  The one CHECK that the table may have is named
+ * by "check", and is the caller's business.  A row that breaks a NOT NULL is
+ * left to the executor to refuse.
  */
 bool
-svc_insert_row(Relation rel, int natts, Datum *values, bool *isnull)
+svc_insert_row(Relation rel, int natts, const Oid *types, const char *check,
+			   Datum *values, bool *isnull)
 {
 	Target		target = {.rel = rel};
 	bool		plain;
 
-	if (!is_plain_table(rel, natts))
+	if (!is_plain_table(rel, natts, types, check) ||
+		breaks_not_null(RelationGetDescr(rel), isnull))
 		return false;
 	plain = open_indexes(&target);
 	if (plain)
@@ -73,27 +78,68 @@ svc_insert_row(Relation rel, int natts, Datum *values, bool *isnull)
 }
 
 static bool
-is_plain_table(Relation rel, int natts)
+is_plain_table(Relation rel, int natts, const Oid *types, const char *check)
 {
-	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!rel->rd_rel->relispartition &&
 		!rel->rd_rel->relhasrules &&
 		RelationGetDescr(rel)->natts == natts &&
+		has_types(RelationGetDescr(rel), types) &&
 		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
-		(constr == NULL ||
-		 (constr->num_check <= OUR_CHECKS_MAX && !constr->has_generated_stored)) &&
+		has_only_check(RelationGetDescr(rel)->constr, check) &&
 		!has_foreign_trigger(rel);
 }
 
-/* Any trigger that is neither a constraint's nor ours, whatever it fires on. */
+static bool
+has_types(TupleDesc desc, const Oid *types)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attisdropped ||
+			TupleDescAttr(desc, i)->atttypid != types[i])
+			return false;
+	}
+	return true;
+}
+
+static bool
+has_only_check(TupleConstr *constr, const char *check)
+{
+	if (constr == NULL)
+		return true;
+	return !constr->has_generated_stored &&
+		(constr->num_check == 0 ||
+		 (constr->num_check == 1 && strcmp(constr->check[0].ccname, check) == 0));
+}
+
+static bool
+breaks_not_null(TupleDesc desc, const bool *isnull)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (isnull[i] && TupleDescAttr(desc, i)->attnotnull)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Any trigger that fires on INSERT, a foreign key's included, and any that is
+ * neither a constraint's nor ours, whatever it fires on: a distributed table's
+ * local shell has one, and a row put into that would vanish.
+ */
 static bool
 has_foreign_trigger(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
+	if (triggers != NULL &&
+		(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+		 triggers->trig_insert_instead_row || triggers->trig_insert_before_statement ||
+		 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
+		return true;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
@@ -124,11 +170,12 @@ open_indexes(Target *target)
 	return plain;
 }
 
-/* Neither expression nor predicate, no deferred or exclusion constraint. */
+/* A btree with neither expression nor predicate, no deferred or exclusion constraint. */
 static bool
 is_plain_index(Relation index)
 {
-	return index->rd_index->indisready &&
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		index->rd_index->indisready &&
 		index->rd_index->indimmediate &&
 		!index->rd_index->indisexclusion &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&

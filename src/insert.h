@@ -10,6 +10,7 @@
 
 #include "utils/relcache.h"
 
-extern bool svc_insert_row(Relation rel, int natts, Datum *values, bool *isnull);
+extern bool svc_insert_row(Relation rel, int natts, const Oid *types, const char *check,
+						   Datum *values, bool *isnull);
 
 #endif							/* SVC_INSERT_H */

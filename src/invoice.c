@@ -3,7 +3,7 @@
  * invoice.c
  *	  Invoices: their money, their numbers, their actions.
  *
- * The status follows the money.  amount_due is always total - amount_paid, or
+ * What is paid is written by functions only.  amount_due is always total - amount_paid, or
  * 0 when nothing can be demanded any more; what is paid never exceeds the
  * total, what is refunded never what is paid.  Once finalized, an invoice's
  * lines and amounts are frozen.
@@ -54,7 +54,6 @@ static SvcColumn sent_at_column = {"sent_at", TIMESTAMPTZOID};
 static void check(SvcRowChange *change);
 static void check_new(SvcRowChange *change);
 static void check_frozen(SvcRowChange *change);
-static void follow_payment(SvcRowChange *change);
 static void derive_amount_due(SvcRowChange *change);
 static void imply(SvcRowChange *change, const char *action);
 static void imply_finalize(SvcRowChange *change);
@@ -63,7 +62,7 @@ static void imply_void(SvcRowChange *change);
 static void imply_overdue(SvcRowChange *change);
 static void prepare_pay(SvcActionCall *call);
 static void prepare_refund(SvcActionCall *call);
-static Datum read_amount(SvcActionCall *call, Datum most, const char *what);
+static Datum read_amount(SvcActionCall *call, Datum most, const char *what, bool may_be_zero);
 
 static const SvcAction actions[] = {
 	{"svc_finalize_invoice", SVC_INVOICE, "finalize", "due_date"},
@@ -88,11 +87,7 @@ check(SvcRowChange *change)
 	if (change->is_insert)
 		check_new(change);
 	else
-	{
 		check_frozen(change);
-		if (svc_lifecycle_is_update(change))
-			follow_payment(change);
-	}
 	derive_amount_due(change);
 }
 
@@ -127,31 +122,6 @@ check_frozen(SvcRowChange *change)
 			svc_lifecycle_refuse_column(change, frozen_columns[i].name,
 										"A finalized invoice is final: void it and make another.");
 	}
-}
-
-/* When plain SQL writes what is paid, the status follows. */
-static void
-follow_payment(SvcRowChange *change)
-{
-	bool		isnull;
-	Datum		paid;
-	Datum		total;
-
-	if (!svc_row_column_differs(change, &amount_paid_column) ||
-		svc_row_column_differs(change, &status_column))
-		return;
-	if (svc_row_new_is(change, &status_column, "draft"))
-		svc_lifecycle_refuse_column(change, "amount_paid", "Finalize the invoice first.");
-
-	paid = svc_row_new(change, &amount_paid_column, &isnull);
-	if (isnull)
-		return;
-	total = svc_row_new(change, &total_column, &isnull);
-	if (!isnull && svc_amount_compare(paid, total) >= 0)
-		svc_row_set_text(change, &status_column, "paid");
-	else if (svc_row_new_is(change, &status_column, "open") ||
-			 svc_row_new_is(change, &status_column, "sent"))
-		svc_row_set_text(change, &status_column, "partial");
 }
 
 /* amount_due = total - amount_paid, 0 when void. */
@@ -197,7 +167,7 @@ imply_finalize(SvcRowChange *change)
 	number = svc_call_keep(&call, svc_counter_next("invoice", "INV-"));
 	svc_call_end(&call);
 	svc_row_set(change, &number_column, number, false);
-	svc_row_default_now(change, &issued_at_column);
+	svc_row_imply_now(change, &issued_at_column);
 }
 
 /* Whoever sets status "paid" means that all is paid; "partial" says how much. */
@@ -210,11 +180,10 @@ imply_payment(SvcRowChange *change)
 	if (svc_row_new_is(change, &status_column, "paid"))
 	{
 		svc_row_set(change, &amount_paid_column, total, false);
-		svc_row_default_now(change, &paid_at_column);
+		svc_row_imply_now(change, &paid_at_column);
 	}
 	else if (!svc_row_column_differs(change, &amount_paid_column))
-		svc_lifecycle_refuse_change(change, "nothing was paid",
-									"Set amount_paid, or use svc_pay_invoice().");
+		svc_lifecycle_refuse_change(change, "nothing was paid", "Use svc_pay_invoice().");
 }
 
 /* An invoice with money on it is not made to vanish. */
@@ -236,9 +205,9 @@ imply_overdue(SvcRowChange *change)
 	bool		isnull;
 	Datum		due_date = svc_row_new(change, &due_date_column, &isnull);
 
-	if (!isnull && DatumGetTimestampTz(due_date) > GetCurrentTransactionStartTimestamp())
+	if (isnull || DatumGetTimestampTz(due_date) > GetCurrentTransactionStartTimestamp())
 		svc_lifecycle_refuse_change(change, "it is not due yet",
-									"Wait until due_date has passed.");
+									"Wait until due_date has passed, or set one.");
 }
 
 /*
@@ -250,7 +219,7 @@ static void
 prepare_pay(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT amount_due, amount_paid FROM @extschema@.svc_invoice"
+		"SELECT amount_due::numeric, amount_paid::numeric FROM @extschema@.svc_invoice"
 		" WHERE customer_id = $1 AND id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -263,7 +232,7 @@ prepare_pay(SvcActionCall *call)
 	svc_statement_run(&statement, keys, NULL);
 	due = svc_statement_value(0, 1, &isnull);
 	paid = svc_statement_value(0, 2, &isnull);
-	amount = read_amount(call, due, "due");
+	amount = read_amount(call, due, "due", true);
 
 	if (svc_amount_compare(amount, due) == 0)
 		call->to = "paid";
@@ -283,7 +252,7 @@ static void
 prepare_refund(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT amount_paid - amount_refunded, amount_refunded FROM @extschema@.svc_invoice"
+		"SELECT (amount_paid - amount_refunded)::numeric, amount_refunded::numeric FROM @extschema@.svc_invoice"
 		" WHERE customer_id = $1 AND id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -296,20 +265,21 @@ prepare_refund(SvcActionCall *call)
 	svc_statement_run(&statement, keys, NULL);
 	paid = svc_statement_value(0, 1, &isnull);
 	refunded = svc_statement_value(0, 2, &isnull);
-	amount = read_amount(call, paid, "paid");
+	amount = read_amount(call, paid, "paid", false);
 	svc_action_set(call, "amount_refunded", NUMERICOID, svc_amount_add(refunded, amount));
 }
 
 /* The amount to be moved: greater than 0, and at most what is there. */
 static Datum
-read_amount(SvcActionCall *call, Datum most, const char *what)
+read_amount(SvcActionCall *call, Datum most, const char *what, bool may_be_zero)
 {
 	int			n = call->first_argument;
 	FunctionCallInfo fcinfo = call->fcinfo;
 	Datum		amount = PG_ARGISNULL(n) ? most :
-		svc_argument_positive_amount(fcinfo, n, "amount");
+		svc_argument_positive_amount(fcinfo, n, "amount", "Leave it out for all of it.");
 
-	if (svc_amount_sign(most) <= 0)
+	/* an invoice of nothing is paid by paying nothing */
+	if (svc_amount_sign(most) <= 0 && !(may_be_zero && PG_ARGISNULL(n)))
 		svc_action_refuse(call, psprintf("nothing is %s", what),
 						  "Look at amount_due, amount_paid and amount_refunded.");
 	if (svc_amount_compare(amount, most) > 0)

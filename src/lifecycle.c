@@ -97,6 +97,8 @@ static int	event_count(const SvcTransition *transition, const char *from, const 
 static int64 row_revision(SvcRowChange *change);
 static void append_events(SvcRowChange *change, const SvcTransition *transition);
 static const char *unreported_columns(SvcRowChange *change, const char *action);
+static bool changes_personal_column(SvcRowChange *change);
+static bool belongs_to_deleted(SvcRowChange *change);
 static char *name_row(SvcRowChange *change);
 static void check_may_restore(SvcRowChange *change);
 pg_noreturn static void report_permanent_row(SvcRowChange *change);
@@ -390,6 +392,9 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 										trigger->tg_trigtuple, trigger->tg_newtuple);
 	char	   *status;
 
+	if (rewrite_announced())
+		return trigger->tg_newtuple;
+
 	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
 	if (svc_lifecycle_is_update(change))
@@ -656,13 +661,52 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	}
 }
 
-/* The event of a deletion must not tell what was deleted. */
+/* Neither the event of a deletion nor any later one tells who was deleted. */
 static const char *
 unreported_columns(SvcRowChange *change, const char *action)
 {
-	if (strcmp(action, "delete") != 0)
-		return BOOKKEEPING;
-	return psprintf("%s %s", BOOKKEEPING, svc_noun_info(change->noun)->personal);
+	const SvcNounInfo *info = svc_noun_info(change->noun);
+
+	if (strcmp(action, "delete") == 0 ||
+		(info->key == SVC_KEY_OF_CUSTOMER && changes_personal_column(change) &&
+		 belongs_to_deleted(change)))
+		return psprintf("%s %s", BOOKKEEPING, info->personal);
+	return BOOKKEEPING;
+}
+
+static bool
+changes_personal_column(SvcRowChange *change)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+
+	for (int i = 0; i < desc->natts && !change->is_insert; i++)
+	{
+		if (svc_row_differs(change, i) &&
+			svc_noun_list_has(svc_noun_info(change->noun)->personal,
+							  NameStr(TupleDescAttr(desc, i)->attname)))
+			return true;
+	}
+	return false;
+}
+
+/* Is the row's customer deleted?  The lock waits for one that is being so. */
+static bool
+belongs_to_deleted(SvcRowChange *change)
+{
+	static SvcStatement statement = {
+		"SELECT status = 'deleted' FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
+		1, {TEXTOID}
+	};
+	bool		isnull;
+	Datum		customer_id = svc_row_new(change, &customer_id_column, &isnull);
+	SvcCall		call;
+	bool		deleted;
+
+	svc_call_begin(&call, change->fcinfo);
+	deleted = svc_statement_run(&statement, &customer_id, NULL) > 0 &&
+		DatumGetBool(svc_statement_value(0, 1, &isnull));
+	svc_call_end(&call);
+	return deleted;
 }
 
 /* 'Entitlement "e1" of customer "c1"' */

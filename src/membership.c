@@ -18,6 +18,8 @@
 #include "membership.h"
 #include "statement.h"
 
+static uint64 lock_segments(Datum customer_id, Datum **ids);
+
 /* Let a customer join or leave a segment; nothing happens if it has already. */
 void
 svc_membership_change(Datum segment_id, Datum customer_id, bool joins)
@@ -53,22 +55,43 @@ svc_membership_change(Datum segment_id, Datum customer_id, bool joins)
 void
 svc_membership_move(Datum from, Datum into)
 {
-	static SvcStatement segments = {
-		"SELECT s.id FROM @extschema@.svc_customer_segment s"
-		" WHERE s.status <> 'archived' AND EXISTS (SELECT FROM @extschema@.svc_segment_member m"
-		"  WHERE m.segment_id = s.id AND m.customer_id = $1)"
-		" ORDER BY s.id FOR NO KEY UPDATE",
-		1, {TEXTOID}
-	};
-	uint64		count = svc_statement_run(&segments, &from, NULL);
-	Datum	   *ids = palloc(Max(count, 1) * sizeof(Datum));
-	bool		isnull;
+	Datum	   *ids;
+	uint64		count = lock_segments(from, &ids);
 
-	for (uint64 i = 0; i < count; i++)
-		ids[i] = svc_statement_value(i, 1, &isnull);
 	for (uint64 i = 0; i < count; i++)
 	{
 		svc_membership_change(ids[i], from, false);
 		svc_membership_change(ids[i], into, true);
 	}
+}
+
+/* Let a customer leave all segments but archived ones. */
+void
+svc_membership_leave_all(Datum customer_id)
+{
+	Datum	   *ids;
+	uint64		count = lock_segments(customer_id, &ids);
+
+	for (uint64 i = 0; i < count; i++)
+		svc_membership_change(ids[i], customer_id, false);
+}
+
+/* Lock the segments that a customer is in, and that can change. */
+static uint64
+lock_segments(Datum customer_id, Datum **ids)
+{
+	static SvcStatement segments = {
+		"SELECT s.id::text FROM @extschema@.svc_customer_segment s"
+		" WHERE s.status <> 'archived' AND EXISTS (SELECT FROM @extschema@.svc_segment_member m"
+		"  WHERE m.segment_id = s.id AND m.customer_id = $1)"
+		" ORDER BY s.id FOR NO KEY UPDATE",
+		1, {TEXTOID}
+	};
+	uint64		count = svc_statement_run(&segments, &customer_id, NULL);
+	bool		isnull;
+
+	*ids = palloc(Max(count, 1) * sizeof(Datum));
+	for (uint64 i = 0; i < count; i++)
+		(*ids)[i] = svc_statement_value(i, 1, &isnull);
+	return count;
 }

@@ -12,8 +12,14 @@
  *
  * An id or idempotency key that the survivor has already gets the suffix
  * "~<loser>", in the row itself and in what refers to it.  A roll-up of a
- * period that the survivor has, too, is added to the survivor's; what is
- * finalized, on either side, stays as it is and where it is.
+ * period that the survivor has, too, is added to the survivor's, unless their
+ * currencies differ; what is finalized, on either side, stays as it is and
+ * where it is, but for its subscription, which has moved.
+ *
+ * Tables that are not ours may refer to rows that move.  A copy would leave
+ * them behind, or an ON DELETE CASCADE take them away; so such a foreign key
+ * is refused.  A transaction that sees an old snapshot would leave behind what
+ * has come since; so merging is for READ COMMITTED.
  *
  * The loser becomes "merged", and says into whom.  The survivor gets the
  * loser's lifetime value and, where they reach further, its first purchase and
@@ -31,6 +37,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
@@ -46,19 +53,31 @@
 #include "membership.h"
 #include "statement.h"
 
-/* Parameters of every statement that moves rows. */
+/*
+ * Parameters of every statement that moves rows.  Those from PARAM_IDS on are
+ * renamings: an array of values that both customers have, and behind it, as
+ * the next parameter, the array of what they become.
+ */
 enum
 {
 	PARAM_LOSER,
 	PARAM_SURVIVOR,
-	PARAM_IDS,					/* ids of this table that both have */
-	PARAM_KEYS,					/* idempotency keys that both have */
-	PARAM_SUBSCRIPTIONS,		/* ids of that table that both have */
-	PARAM_ORDERS,
-	PARAM_INVOICES,
-	PARAM_ENTITLEMENTS,
-	PARAM_COUNT,
+	PARAM_ROLLUPS,				/* ids of the roll-ups that move */
+	PARAM_IDS,					/* of this table */
+	PARAM_KEYS = PARAM_IDS + 2, /* idempotency keys of this table */
+	PARAM_SUBSCRIPTIONS = PARAM_KEYS + 2,	/* ids of that table */
+	PARAM_ORDERS = PARAM_SUBSCRIPTIONS + 2,
+	PARAM_INVOICES = PARAM_ORDERS + 2,
+	PARAM_ENTITLEMENTS = PARAM_INVOICES + 2,
+	PARAM_COUNT = PARAM_ENTITLEMENTS + 2,
 };
+
+/* An array of values and the array of what they become. */
+typedef struct Renaming
+{
+	Datum		from;
+	Datum		to;
+} Renaming;
 
 /* A table whose rows move. */
 typedef struct Moved
@@ -78,10 +97,7 @@ static const Moved moved[] = {
 	{"svc_invoice", "id", PARAM_INVOICES, true},
 	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true},
 	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
-	{"svc_customer_usage", "id", 0, true, false, "t.status <> 'finalized'"
-		" AND NOT EXISTS (SELECT FROM @extschema@.svc_customer_usage o"
-		" WHERE o.customer_id = $2 AND o.period_type = t.period_type"
-	" AND o.period_start = t.period_start AND o.status = 'finalized')"},
+	{"svc_customer_usage", "id", 0, true, false, "t.id = ANY ($3)"},
 	{"svc_usage", "id", 0, true, true},
 	{"svc_support_ticket", "id", 0, true},
 };
@@ -99,6 +115,13 @@ static const struct
 	{"adjusts_id", PARAM_IDS},
 };
 
+/* Two roll-ups, s and l, that add up: same period, open, no two currencies. */
+#define ADDABLE \
+	"l.customer_id = $1 AND s.customer_id = $2" \
+	" AND s.period_type = l.period_type AND s.period_start = l.period_start" \
+	" AND s.status <> 'finalized' AND l.status <> 'finalized'" \
+	" AND coalesce(s.currency = l.currency, true)"
+
 /* The figures of a roll-up that add up. */
 static const char *const figures[] = {
 	"total_executions", "successful_executions", "failed_executions", "escalated_executions",
@@ -107,13 +130,17 @@ static const char *const figures[] = {
 };
 static const char *const figure_maps[] = {"usage_by_resource", "quota_used", "quota_remaining"};
 
-static Oid	param_types[PARAM_COUNT] = {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID,
-TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+static Oid	param_types[PARAM_COUNT] = {TEXTOID, TEXTOID, TEXTARRAYOID,
+	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 
+static void refuse_old_snapshot(void);
+static void refuse_foreign_references(void);
 static void lock_customers(Datum loser, Datum survivor);
 static void check_customer(Datum id);
 static void move_rows(Datum loser, Datum survivor);
-static Datum find_common(const char *table, const char *column, Datum *params);
+static Renaming find_common(const char *table, const char *column, Datum *params);
+static void set_renaming(Datum *params, int param, Renaming renaming);
 static void add_rollups(Datum *params);
 static void copy_rows(const Moved *what, Datum *params);
 static void append_copied(StringInfo sql, const Moved *what, const char *column);
@@ -139,16 +166,61 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot merge customer \"%s\" into itself", TextDatumGetCString(loser)),
+				 errdetail("Both ids are the same."),
 				 errhint("Name another customer to merge into.")));
 
 	svc_call_begin(&call, fcinfo);
+	refuse_old_snapshot();
 	lock_customers(loser, survivor);
+	refuse_foreign_references();
 	move_rows(loser, survivor);
 	svc_membership_move(loser, survivor);
 	update_survivor(loser, survivor);
 	status = svc_call_keep(&call, close_loser(loser, survivor));
 	svc_call_end(&call);
 	return status;
+}
+
+static void
+refuse_old_snapshot(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("customers can be merged at READ COMMITTED only"),
+				 errdetail("Rows that this transaction cannot see would be left behind."),
+				 errhint("Run it in a transaction with ISOLATION LEVEL READ COMMITTED.")));
+}
+
+/* Refuse foreign keys to rows that move, from tables that do not. */
+static void
+refuse_foreign_references(void)
+{
+	static SvcStatement statement = {
+		"SELECT k.conname::text, k.conrelid::regclass::text, r.relname::text"
+		" FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid"
+		" JOIN pg_class f ON f.oid = k.conrelid"
+		" WHERE k.contype = 'f' AND r.relnamespace = $1 AND r.relname::text = ANY ($2)"
+		"  AND NOT (f.relnamespace = $1 AND f.relname::text = ANY ($2))"
+		" ORDER BY 1 LIMIT 1",
+		2, {OIDOID, TEXTARRAYOID}
+	};
+	Datum		tables[lengthof(moved)];
+	Datum		values[2];
+
+	for (int i = 0; i < lengthof(moved); i++)
+		tables[i] = CStringGetTextDatum(moved[i].table);
+	values[0] = ObjectIdGetDatum(svc_catalog_schema());
+	values[1] = PointerGetDatum(construct_array(tables, lengthof(moved), TEXTOID,
+												-1, false, TYPALIGN_INT));
+	if (svc_statement_run(&statement, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_STILL_IN_USE),
+				 errmsg("cannot merge customers while table \"%s\" refers to \"%s\"",
+						svc_statement_text(0, 2), svc_statement_text(0, 3)),
+				 errdetail("Its foreign key \"%s\" would not follow the rows that move.",
+						   svc_statement_text(0, 1)),
+				 errhint("Drop the foreign key, merge, let the rows follow, and add it again.")));
 }
 
 static void
@@ -185,51 +257,73 @@ static void
 move_rows(Datum loser, Datum survivor)
 {
 	Datum		params[PARAM_COUNT] = {loser, survivor};
-	Datum		common_ids[lengthof(moved)];
-	Datum		common_keys[lengthof(moved)];
+	Renaming	ids[lengthof(moved)] = {{0}};
+	Renaming	keys[lengthof(moved)] = {{0}};
 
-	for (int p = PARAM_IDS; p < PARAM_COUNT; p++)
+	for (int p = PARAM_ROLLUPS; p < PARAM_COUNT; p++)
 		params[p] = PointerGetDatum(construct_empty_array(TEXTOID));
 	for (int i = 0; i < lengthof(moved); i++)
-		svc_statement_run_once(psprintf("SELECT FROM @extschema@.%s WHERE customer_id = $1"
-										" ORDER BY %s FOR UPDATE",
+		svc_statement_run_once(psprintf("SELECT count(*) FROM (SELECT FROM @extschema@.%s"
+										" WHERE customer_id = $1 ORDER BY %s FOR UPDATE) t",
 										moved[i].table, moved[i].order),
 							   PARAM_COUNT, param_types, params, NULL);
 
 	for (int i = 0; i < lengthof(moved); i++)
 	{
-		common_ids[i] = moved[i].has_ids ? find_common(moved[i].table, "id", params) :
-			params[PARAM_IDS];
-		common_keys[i] = moved[i].has_keys ?
-			find_common(moved[i].table, "idempotency_key", params) : params[PARAM_KEYS];
+		if (moved[i].has_ids)
+			ids[i] = find_common(moved[i].table, "id", params);
+		if (moved[i].has_keys)
+			keys[i] = find_common(moved[i].table, "idempotency_key", params);
 		if (moved[i].ids != 0)
-			params[moved[i].ids] = common_ids[i];
+			set_renaming(params, moved[i].ids, ids[i]);
 	}
 
 	add_rollups(params);
 	for (int i = 0; i < lengthof(moved); i++)
 	{
-		params[PARAM_IDS] = common_ids[i];
-		params[PARAM_KEYS] = common_keys[i];
+		if (moved[i].has_ids)
+			set_renaming(params, PARAM_IDS, ids[i]);
+		if (moved[i].has_keys)
+			set_renaming(params, PARAM_KEYS, keys[i]);
 		copy_rows(&moved[i], params);
 	}
 	for (int i = lengthof(moved) - 1; i >= 0; i--)
 		remove_rows(&moved[i], params);
 }
 
-/* The values of a column that both customers have, as an array. */
-static Datum
+/*
+ * The values of a column that both customers have, and what the loser's become:
+ * the value with the suffix, or where that is too long or taken as well, with a
+ * hash in place of its end.
+ */
+static Renaming
 find_common(const char *table, const char *column, Datum *params)
 {
+	Renaming	renaming;
 	bool		isnull;
 
-	svc_statement_run_once(psprintf("SELECT coalesce(array_agg(DISTINCT l.%1$s::text), '{}')"
-									" FROM @extschema@.%2$s l JOIN @extschema@.%2$s s"
-									" ON s.%1$s = l.%1$s"
-									" WHERE l.customer_id = $1 AND s.customer_id = $2",
-									column, table),
+	svc_statement_run_once(psprintf("SELECT coalesce(array_agg(r.old ORDER BY r.old), '{}'),"
+									" coalesce(array_agg(r.new ORDER BY r.old), '{}')"
+									" FROM (SELECT DISTINCT l.%1$s::text AS old,"
+									"  CASE WHEN length(l.%1$s) + 1 + length($1) <= %3$d"
+									"   AND NOT EXISTS (SELECT FROM @extschema@.%2$s o"
+									"    WHERE o.customer_id IN ($1, $2) AND o.%1$s = l.%1$s || '~' || $1)"
+									"  THEN l.%1$s || '~' || $1"
+									"  ELSE left(l.%1$s, %4$d) || '~' || md5(l.%1$s || '~' || $1) END AS new"
+									"  FROM @extschema@.%2$s l JOIN @extschema@.%2$s s ON s.%1$s = l.%1$s"
+									"  WHERE l.customer_id = $1 AND s.customer_id = $2) r",
+									column, table, SVC_ID_LENGTH_MAX, SVC_ID_LENGTH_MAX - 33),
 						   PARAM_COUNT, param_types, params, NULL);
-	return svc_statement_value(0, 1, &isnull);
+	renaming.from = svc_statement_value(0, 1, &isnull);
+	renaming.to = svc_statement_value(0, 2, &isnull);
+	return renaming;
+}
+
+static void
+set_renaming(Datum *params, int param, Renaming renaming)
+{
+	params[param] = renaming.from;
+	params[param + 1] = renaming.to;
 }
 
 /*
@@ -241,6 +335,7 @@ add_rollups(Datum *params)
 {
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "record"};
 	StringInfoData sql;
+	bool		isnull;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE @extschema@.svc_customer_usage s"
@@ -254,18 +349,28 @@ add_rollups(Datum *params)
 						 " (SELECT * FROM jsonb_each_text(s.%1$s)"
 						 " UNION ALL SELECT * FROM jsonb_each_text(l.%1$s)) e GROUP BY e.key) m)",
 						 figure_maps[i]);
-	appendStringInfoString(&sql, " FROM @extschema@.svc_customer_usage l"
-						   " WHERE l.customer_id = $1 AND s.customer_id = $2"
-						   " AND s.period_type = l.period_type AND s.period_start = l.period_start"
-						   " AND s.status <> 'finalized' AND l.status <> 'finalized'");
+	appendStringInfoString(&sql, ", currency = coalesce(s.currency, l.currency)"
+						   " FROM @extschema@.svc_customer_usage l WHERE " ADDABLE);
 	svc_lifecycle_write_once(&deed, sql.data, PARAM_COUNT, param_types, params, NULL);
 
 	svc_lifecycle_rewrite_once("DELETE FROM @extschema@.svc_customer_usage l"
-							   " USING @extschema@.svc_customer_usage s"
-							   " WHERE l.customer_id = $1 AND s.customer_id = $2"
-							   " AND s.period_type = l.period_type"
-							   " AND s.period_start = l.period_start"
-							   " AND s.status <> 'finalized' AND l.status <> 'finalized'",
+							   " USING @extschema@.svc_customer_usage s WHERE " ADDABLE,
+							   PARAM_COUNT, param_types, params);
+
+	/* of the rest, those move that are open and of a period of their own */
+	svc_statement_run_once("SELECT coalesce(array_agg(t.id::text), '{}')"
+						   " FROM @extschema@.svc_customer_usage t"
+						   " WHERE t.customer_id = $1 AND t.status <> 'finalized'"
+						   " AND NOT EXISTS (SELECT FROM @extschema@.svc_customer_usage o"
+						   "  WHERE o.customer_id = $2 AND o.period_type = t.period_type"
+						   "  AND o.period_start = t.period_start)",
+						   PARAM_COUNT, param_types, params, NULL);
+	params[PARAM_ROLLUPS] = svc_statement_value(0, 1, &isnull);
+
+	/* those that stay with the loser lose the subscription, which moves away */
+	svc_lifecycle_rewrite_once("UPDATE @extschema@.svc_customer_usage SET subscription_id = NULL"
+							   " WHERE customer_id = $1 AND subscription_id IS NOT NULL"
+							   " AND id <> ALL ($3)",
 							   PARAM_COUNT, param_types, params);
 }
 
@@ -331,19 +436,11 @@ append_copied(StringInfo sql, const Moved *what, const char *column)
 	appendStringInfo(sql, "t.%s", quote_identifier(column));
 }
 
-/*
- * The suffix for what both customers have.  Where it would be too long, a hash
- * takes the place of the end.
- */
 static void
 append_renamed(StringInfo sql, const char *column, int param)
 {
-	appendStringInfo(sql, "CASE WHEN t.%1$s = ANY ($%2$d) THEN"
-					 " CASE WHEN length(t.%1$s) + 1 + length($1) <= %3$d"
-					 " THEN t.%1$s || '~' || $1"
-					 " ELSE left(t.%1$s, %4$d) || '~' || md5(t.%1$s || '~' || $1) END"
-					 " ELSE t.%1$s END",
-					 column, param + 1, SVC_ID_LENGTH_MAX, SVC_ID_LENGTH_MAX - 33);
+	appendStringInfo(sql, "coalesce(($%2$d)[array_position($%3$d, t.%1$s::text)], t.%1$s)",
+					 column, param + 2, param + 1);
 }
 
 static void
@@ -376,7 +473,8 @@ update_survivor(Datum loser, Datum survivor)
 {
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_customer s SET"
-		"  lifetime_value = CASE WHEN s.lifetime_value IS NULL THEN l.lifetime_value"
+		"  lifetime_value = CASE WHEN s.default_currency <> l.default_currency THEN s.lifetime_value"
+		"   WHEN s.lifetime_value IS NULL THEN l.lifetime_value"
 		"   ELSE s.lifetime_value + coalesce(l.lifetime_value, 0) END,"
 		"  first_purchase_at = least(s.first_purchase_at, l.first_purchase_at),"
 		"  last_activity_at = greatest(s.last_activity_at, l.last_activity_at)"

@@ -25,7 +25,7 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "entitlement", .short_name = "entitlement", .table = "svc_entitlement",
 		.title = "Entitlement", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "used_amount remaining_amount usage_percent ledger_seq",
-		.maintained = "used_amount ledger_seq",
+		.maintained = "used_amount ledger_seq code",
 		.personal = "",
 	},
 	[SVC_CUSTOMER_USAGE] = {
@@ -67,15 +67,15 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "invoice", .short_name = "invoice", .table = "svc_invoice",
 		.title = "Invoice", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "amount_due",
-		.maintained = "number amount_refunded",
-		.personal = "sent_to",
+		.maintained = "number amount_paid amount_refunded",
+		.personal = "description sent_to",
 	},
 	[SVC_SUPPORT_TICKET] = {
 		.name = "support_ticket", .short_name = "ticket", .table = "svc_support_ticket",
 		.title = "Support ticket", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "",
 		.maintained = "",
-		.personal = "subject description resolution satisfaction_comment",
+		.personal = "subject description resolution ai_suggested_resolution satisfaction_comment",
 	},
 	[SVC_USAGE] = {
 		.name = "usage", .short_name = "usage", .table = "svc_usage",

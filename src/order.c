@@ -36,10 +36,10 @@ imply(SvcRowChange *change, const char *action)
 	if (strcmp(action, "create") == 0)
 		svc_row_default_now(change, &ordered_at_column);
 	else if (strcmp(action, "complete") == 0)
-		svc_row_default_now(change, &completed_at_column);
+		svc_row_imply_now(change, &completed_at_column);
 	else if (strcmp(action, "deliver") == 0)
 	{
-		svc_row_default_now(change, &actual_delivery_column);
+		svc_row_imply_now(change, &actual_delivery_column);
 		svc_row_set_text(change, &fulfillment_status_column, "fulfilled");
 	}
 	else if (strcmp(action, "refund") == 0)

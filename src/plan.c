@@ -16,7 +16,7 @@
 #include "property.h"
 
 /* All but these may be changed by svc_update_pricing_plan(). */
-#define NO_PRICING	"id status name slug service_id description tier display_order highlighted" \
+#define NO_PRICING	"id status created_at name slug service_id description tier display_order highlighted" \
 	" entitlements features limits executions_per_month support_hours trial_days trial_requires_card"
 
 PG_FUNCTION_INFO_V1(svc_update_pricing_plan);
@@ -37,7 +37,9 @@ svc_update_pricing_plan(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("properties must not be null")));
+				 errmsg("properties must not be null"),
+				 errdetail("Null would leave open what is meant."),
+				 errhint("Pass a JSON object.")));
 
 	svc_call_begin(&call, fcinfo);
 	svc_gate_lock_row(&row, SVC_PLAN, (Datum) 0, id);

@@ -209,6 +209,7 @@ is_property(SvcNoun noun, Form_pg_attribute att)
 	const char *name = NameStr(att->attname);
 
 	return !att->attisdropped && att->attgenerated == '\0' &&
+		att->attidentity != ATTRIBUTE_IDENTITY_ALWAYS &&
 		!svc_noun_list_has(NO_PROPERTIES, name) &&
 		!svc_noun_list_has(svc_noun_info(noun)->maintained, name) &&
 		!svc_noun_list_has(svc_noun_info(noun)->counters, name);

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -173,6 +174,21 @@ svc_row_default_now(SvcRowChange *change, SvcColumn *column)
 					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 }
 
+/*
+ * The instant at which something happened that happens now: the start of the
+ * transaction, unless the statement says which instant it was.
+ */
+void
+svc_row_imply_now(SvcRowChange *change, SvcColumn *column)
+{
+	bool		isnull;
+
+	(void) svc_row_new(change, column, &isnull);
+	if (isnull || change->is_insert || !svc_row_column_differs(change, column))
+		svc_row_set(change, column,
+					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+}
+
 /* Has a text column of the new row this value? */
 bool
 svc_row_new_is(SvcRowChange *change, SvcColumn *column, const char *value)
@@ -207,6 +223,9 @@ compare_column(SvcRowChange *change, int index)
 		return false;
 	if (change->old_isnull[index] || change->new_isnull[index])
 		return change->old_isnull[index] != change->new_isnull[index];
+	if (att->atttypid == NUMERICOID)
+		return !DatumGetBool(DirectFunctionCall2(numeric_eq, change->old_values[index],
+												 change->new_values[index]));
 	return !datum_image_eq(change->old_values[index], change->new_values[index],
 						   att->attbyval, att->attlen);
 }

@@ -3,7 +3,7 @@
  * segment.c
  *	  Customer segments: their members, and the figures about them.
  *
- * Locks: the segment's row, then its member rows; so that customer_count is
+ * Locks: the customer, the segment's row, then its member rows; so that customer_count is
  * right whatever happens at once.
  *
  *-------------------------------------------------------------------------
@@ -97,6 +97,8 @@ change_membership(FunctionCallInfo fcinfo, bool joins)
 	SvcCall		call;
 
 	svc_call_begin(&call, fcinfo);
+	if (joins)
+		svc_gate_customer(customer_id, "a place in a segment");
 	svc_gate_lock_row(&row, SVC_CUSTOMER_SEGMENT, (Datum) 0, segment_id);
 	if (strcmp(row.status, "archived") == 0)
 	{
@@ -105,8 +107,6 @@ change_membership(FunctionCallInfo fcinfo, bool joins)
 
 		svc_action_refuse(&refused, "it is archived", "Use another segment.");
 	}
-	if (joins)
-		svc_gate_customer(customer_id, "place in a segment");
 	svc_membership_change(segment_id, customer_id, joins);
 	status = svc_call_keep(&call, CStringGetTextDatum(row.status));
 	svc_call_end(&call);
@@ -138,7 +138,7 @@ prepare_sync(SvcActionCall *call)
 		" WHERE s.id = $1",
 		1, {TEXTOID}
 	};
-	static const SvcDeed deed = {.noun = SVC_CUSTOMER_SEGMENT, .action = "sync"};
+	SvcDeed		deed = {.noun = SVC_CUSTOMER_SEGMENT, .action = "sync", .note = call->note};
 
 	/* this is the write; there is nothing left for the action itself */
 	if (svc_lifecycle_write(&deed, &statement, &call->id, NULL) == 0)

@@ -14,6 +14,8 @@
 
 #include "action.h"
 #include "argument.h"
+#include "catalog.h"
+#include "error.h"
 #include "lifecycle.h"
 #include "statement.h"
 #include "subscription.h"
@@ -24,9 +26,15 @@ static SvcColumn started_at_column = {"started_at", TIMESTAMPTZOID};
 static SvcColumn ended_at_column = {"ended_at", TIMESTAMPTZOID};
 static SvcColumn cancelled_at_column = {"cancelled_at", TIMESTAMPTZOID};
 static SvcColumn trial_start_column = {"trial_start", TIMESTAMPTZOID};
+static SvcColumn trial_end_column = {"trial_end", TIMESTAMPTZOID};
+static SvcColumn billing_anchor_column = {"billing_anchor", TIMESTAMPTZOID};
+static SvcColumn current_period_start_column = {"current_period_start", TIMESTAMPTZOID};
+static SvcColumn plan_id_column = {"plan_id"};
 
 static void check(SvcRowChange *change);
+static void check_plan(SvcRowChange *change);
 static void imply(SvcRowChange *change, const char *action);
+static void end_trial(SvcRowChange *change);
 static void prepare_resume(SvcActionCall *call);
 static void prepare_cancel(SvcActionCall *call);
 static void prepare_renew(SvcActionCall *call);
@@ -49,19 +57,62 @@ svc_subscription_init(void)
 	svc_action_register(actions, lengthof(actions));
 }
 
-/* on_trial is derived, whatever is written to it. */
+/*
+ * on_trial is derived, whatever is written to it; the anchor is the start of
+ * the first period; and nobody subscribes to a plan that is closed.
+ */
 static void
 check(SvcRowChange *change)
 {
+	bool		isnull;
+	Datum		start = svc_row_new(change, &current_period_start_column, &isnull);
+
+	if (!isnull)
+	{
+		(void) svc_row_new(change, &billing_anchor_column, &isnull);
+		if (isnull)
+			svc_row_set(change, &billing_anchor_column, start, false);
+	}
+	if (change->is_insert || svc_row_column_differs(change, &plan_id_column))
+		check_plan(change);
 	svc_row_set(change, &on_trial_column,
 				BoolGetDatum(svc_row_new_is(change, &status_column, "trialing")), false);
+}
+
+static void
+check_plan(SvcRowChange *change)
+{
+	static SvcStatement statement = {
+		"SELECT status::text FROM @extschema@.svc_plan WHERE id = $1 FOR KEY SHARE",
+		1, {TEXTOID}
+	};
+	bool		isnull;
+	Datum		plan_id = svc_row_new(change, &plan_id_column, &isnull);
+	char	   *status = NULL;
+	SvcCall		call;
+
+	/* what is null or unknown is for the column and its foreign key to refuse */
+	if (isnull)
+		return;
+	svc_call_begin(&call, change->fcinfo);
+	if (svc_statement_run(&statement, &plan_id, NULL) > 0)
+		status = svc_statement_text(0, 1);
+	if (status != NULL && strcmp(status, "active") != 0 && strcmp(status, "hidden") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("plan \"%s\" is closed to new subscribers", TextDatumGetCString(plan_id)),
+				 errdetail("It has status \"%s\".", status),
+				 errhint("Choose a plan whose status is \"active\" or \"hidden\".")));
+	svc_call_end(&call);
 }
 
 /* The instants follow the status. */
 static void
 imply(SvcRowChange *change, const char *action)
 {
-	if (strcmp(action, "create") == 0)
+	if (strcmp(action, "activate") == 0)
+		end_trial(change);
+	else if (strcmp(action, "create") == 0)
 	{
 		svc_row_default_now(change, &started_at_column);
 		if (svc_row_new_is(change, &status_column, "trialing"))
@@ -69,11 +120,27 @@ imply(SvcRowChange *change, const char *action)
 	}
 	else if (strcmp(action, "cancel") == 0)
 	{
-		svc_row_default_now(change, &cancelled_at_column);
-		svc_row_default_now(change, &ended_at_column);
+		svc_row_imply_now(change, &cancelled_at_column);
+		svc_row_imply_now(change, &ended_at_column);
 	}
 	else if (strcmp(action, "expire") == 0)
-		svc_row_default_now(change, &ended_at_column);
+		svc_row_imply_now(change, &ended_at_column);
+}
+
+/* Who is activated early has no trial to go back to. */
+static void
+end_trial(SvcRowChange *change)
+{
+	bool		no_start;
+	bool		no_end;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Datum		start = svc_row_new(change, &trial_start_column, &no_start);
+	Datum		end = svc_row_new(change, &trial_end_column, &no_end);
+
+	if (no_end || DatumGetTimestampTz(end) <= now)
+		return;
+	svc_row_set(change, &trial_end_column, TimestampTzGetDatum(now),
+				!no_start && DatumGetTimestampTz(start) >= now);
 }
 
 /* A trial that is not over goes on. */
@@ -103,7 +170,7 @@ static void
 prepare_change(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT status IN ('active', 'hidden'), price FROM @extschema@.svc_plan WHERE id = $1",
+		"SELECT price::numeric FROM @extschema@.svc_plan WHERE id = $1",
 		1, {TEXTOID}
 	};
 	FunctionCallInfo fcinfo = call->fcinfo;
@@ -113,12 +180,9 @@ prepare_change(SvcActionCall *call)
 
 	if (svc_statement_run(&statement, &plan_id, NULL) == 0)
 		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
-	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)))
-		svc_action_refuse(call, "the plan is closed to new subscribers",
-						  "Choose a plan whose status is \"active\" or \"hidden\".");
 	svc_action_set(call, "plan_id", TEXTOID, plan_id);
 	svc_action_set(call, "price", NUMERICOID, PG_ARGISNULL(n + 1) ?
-				   svc_statement_value(0, 2, &isnull) : PG_GETARG_DATUM(n + 1));
+				   svc_statement_value(0, 1, &isnull) : PG_GETARG_DATUM(n + 1));
 }
 
 /* The reason stays with the row, too. */
@@ -132,17 +196,30 @@ prepare_cancel(SvcActionCall *call)
 /*
  * svc_renew_subscription(customer_id, subscription_id, ...)
  *
- * The next period begins where the current one ends, and is one billing cycle
- * long.
+ * The next period begins where the current one ends.  It ends at the first of
+ * the instants billing_anchor + n billing cycles that lies behind, computed in
+ * the customer's time zone and clamped to the month's last day: each from the
+ * anchor, so that 31 January is followed by 28 February and 31 March.
  */
 static void
 prepare_renew(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT current_period_end, current_period_end + CASE billing_cycle"
-		"  WHEN 'monthly' THEN interval '1 month' WHEN 'quarterly' THEN interval '3 months'"
-		"  ELSE interval '1 year' END"
-		" FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2",
+		"SELECT s.current_period_end::timestamptz, (SELECT min(e.period_end) FROM ("
+		"   SELECT (a.local_anchor + make_interval(months => (a.passed + n) * c.months)) AT TIME ZONE z.zone"
+		"    AS period_end FROM generate_series(0, 2) n) e"
+		"  WHERE e.period_end > s.current_period_end)"
+		" FROM @extschema@.svc_subscription s"
+		" JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
+		" CROSS JOIN LATERAL (SELECT coalesce(k.timezone, 'UTC') AS zone) z"
+		" CROSS JOIN LATERAL (SELECT CASE s.billing_cycle WHEN 'monthly' THEN 1"
+		"   WHEN 'quarterly' THEN 3 ELSE 12 END AS months) c"
+		" CROSS JOIN LATERAL (SELECT l.anchor AS local_anchor, (12 * (extract(year FROM l.until)"
+		"    - extract(year FROM l.anchor)) + extract(month FROM l.until)"
+		"    - extract(month FROM l.anchor))::int / c.months AS passed"
+		"   FROM (SELECT s.billing_anchor AT TIME ZONE z.zone AS anchor,"
+		"     s.current_period_end AT TIME ZONE z.zone AS until) l) a"
+		" WHERE s.customer_id = $1 AND s.id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {call->customer_id, call->id};
@@ -156,6 +233,8 @@ prepare_renew(SvcActionCall *call)
 		svc_action_refuse(call, "it has no current period",
 						  "Set current_period_start and current_period_end first.");
 	end = svc_statement_value(0, 2, &isnull);
+	if (isnull)
+		svc_action_refuse(call, "it has no billing anchor", "Set billing_anchor first.");
 	call->to = "active";
 	svc_action_set(call, "current_period_start", TIMESTAMPTZOID, start);
 	svc_action_set(call, "current_period_end", TIMESTAMPTZOID, end);

@@ -26,13 +26,15 @@ static SvcColumn closed_at_column = {"closed_at", TIMESTAMPTZOID};
 
 static void imply(SvcRowChange *change, const char *action);
 static void judge_sla(SvcRowChange *change);
+static void prepare_assign(SvcActionCall *call);
 static void prepare_respond(SvcActionCall *call);
+static void prepare_rate(SvcActionCall *call);
 
 static const SvcAction actions[] = {
-	{"svc_assign_ticket", SVC_SUPPORT_TICKET, "assign", "assigned_to assigned_team"},
+	{"svc_assign_ticket", SVC_SUPPORT_TICKET, "assign", "assigned_to assigned_team", prepare_assign},
 	{"svc_respond_ticket", SVC_SUPPORT_TICKET, "respond", NULL, prepare_respond},
 	{"svc_solve_ticket", SVC_SUPPORT_TICKET, "solve", "resolution resolution_code"},
-	{"svc_rate_ticket", SVC_SUPPORT_TICKET, "rate", "satisfaction_score satisfaction_comment"},
+	{"svc_rate_ticket", SVC_SUPPORT_TICKET, "rate", "satisfaction_score satisfaction_comment", prepare_rate},
 };
 
 void
@@ -57,12 +59,12 @@ imply(SvcRowChange *change, const char *action)
 	}
 	else if (strcmp(action, "solve") == 0)
 	{
-		svc_row_default_now(change, &resolved_at_column);
+		svc_row_imply_now(change, &resolved_at_column);
 		judge_sla(change);
 	}
 	else if (strcmp(action, "close") == 0)
 	{
-		svc_row_default_now(change, &closed_at_column);
+		svc_row_imply_now(change, &closed_at_column);
 		judge_sla(change);
 	}
 	else if (strcmp(action, "reopen") == 0)
@@ -86,6 +88,23 @@ judge_sla(SvcRowChange *change)
 	if (!no_target)
 		svc_row_set(change, &sla_breached_column,
 					BoolGetDatum(end > DatumGetTimestampTz(target)), false);
+}
+
+/* svc_assign_ticket(): to an agent, a team, or both. */
+static void
+prepare_assign(SvcActionCall *call)
+{
+	FunctionCallInfo fcinfo = call->fcinfo;
+
+	if (PG_ARGISNULL(call->first_argument) && PG_ARGISNULL(call->first_argument + 1))
+		svc_action_refuse(call, "nobody is named", "Pass assigned_to, assigned_team, or both.");
+}
+
+/* svc_rate_ticket(): a rating is a score; a comment may come with it. */
+static void
+prepare_rate(SvcActionCall *call)
+{
+	(void) svc_argument_amount(call->fcinfo, call->first_argument, "score");
 }
 
 /*

@@ -18,6 +18,7 @@ static SvcColumn discount_column = {"discount", NUMERICOID};
 static SvcColumn tax_column = {"tax", NUMERICOID};
 static SvcColumn total_column = {"total", NUMERICOID};
 
+static bool is_outdated(SvcRowChange *change);
 static Datum amount_or_zero(SvcRowChange *change, SvcColumn *column);
 
 /*
@@ -39,7 +40,7 @@ svc_total_check(SvcRowChange *change)
 	computed = svc_amount_add(svc_amount_subtract(subtotal,
 												  amount_or_zero(change, &discount_column)),
 							  amount_or_zero(change, &tax_column));
-	if (no_total)
+	if (no_total || is_outdated(change))
 		svc_row_set(change, &total_column, computed, false);
 	else if (svc_amount_compare(total, computed) != 0)
 		ereport(ERROR,
@@ -48,6 +49,17 @@ svc_total_check(SvcRowChange *change)
 				 errdetail("It is %s, but subtotal - discount + tax is %s.",
 						   svc_amount_text(total), svc_amount_text(computed)),
 				 errhint("Leave out the total to have it computed.")));
+}
+
+/* Was something changed that the total follows from, but not the total? */
+static bool
+is_outdated(SvcRowChange *change)
+{
+	return !change->is_insert &&
+		!svc_row_column_differs(change, &total_column) &&
+		(svc_row_column_differs(change, &subtotal_column) ||
+		 svc_row_column_differs(change, &discount_column) ||
+		 svc_row_column_differs(change, &tax_column));
 }
 
 static Datum

@@ -28,13 +28,16 @@
 /* What makes a roll-up the one that it is. */
 #define FIXED_IN_ROLLUP		"id status"
 
+static SvcColumn invoice_id_column = {"invoice_id"};
+
+static void imply(SvcRowChange *change, const char *action);
 static void prepare_adjust(SvcActionCall *call);
 static void prepare_aggregate(SvcActionCall *call);
 static Datum find_recorded(Datum *values, const bool *isnull);
 static bool find_rollup(Datum customer_id, Datum properties, Datum *id, Datum *figures);
 
 static const SvcAction actions[] = {
-	{"svc_bill_usage", SVC_USAGE, "bill", "invoice_id"},
+	{"svc_bill_usage", SVC_USAGE, "bill", "invoice_id", NULL, true},
 	{"svc_adjust_usage", SVC_USAGE, "adjust", NULL, prepare_adjust, true},
 	{"svc_aggregate_customer_usage", SVC_CUSTOMER_USAGE, "aggregate", NULL, prepare_aggregate},
 };
@@ -45,7 +48,21 @@ PG_FUNCTION_INFO_V1(svc_record_customer_usage);
 void
 svc_usage_init(void)
 {
+	static const SvcLifecycleRules rules = {.imply = imply};
+
+	svc_lifecycle_set_rules(SVC_USAGE, &rules);
 	svc_action_register(actions, lengthof(actions));
+}
+
+/* What is billed is billed with an invoice. */
+static void
+imply(SvcRowChange *change, const char *action)
+{
+	bool		isnull;
+
+	(void) svc_row_new(change, &invoice_id_column, &isnull);
+	if (strcmp(action, "bill") == 0 && isnull)
+		svc_lifecycle_refuse_change(change, "no invoice is named", "Set invoice_id.");
 }
 
 /*
@@ -64,7 +81,7 @@ svc_record_usage(PG_FUNCTION_ARGS)
 		" (customer_id, resource, quantity, occurred_at, idempotency_key, metadata, subscription_id)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7)"
 		" ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
-		" RETURNING id",
+		" RETURNING id::text",
 		7, {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID}
 	};
 	Datum		values[7];
@@ -82,7 +99,7 @@ svc_record_usage(PG_FUNCTION_ARGS)
 	values[6] = svc_argument_optional_id(fcinfo, 6, "subscription id", &isnull[6]);
 
 	svc_call_begin(&call, fcinfo);
-	svc_gate_customer(values[0], "usage record");
+	svc_gate_customer(values[0], "a usage record");
 	if (svc_lifecycle_write(&deed, &statement, values, isnull) > 0)
 	{
 		bool		id_isnull;
@@ -109,15 +126,20 @@ svc_record_customer_usage(PG_FUNCTION_ARGS)
 	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	Datum		figures;
 	Datum		id;
+	SvcFoundRow customer;
 	SvcCall		call;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("properties must not be null")));
+				 errmsg("properties must not be null"),
+				 errdetail("Null would leave open what is meant."),
+				 errhint("Pass a JSON object.")));
 
 	svc_call_begin(&call, fcinfo);
-	svc_gate_customer(customer_id, "usage roll-up");
+	/* two that record the same new period must not both find none */
+	svc_gate_lock_row(&customer, SVC_CUSTOMER, (Datum) 0, customer_id);
+	svc_gate_customer(customer_id, "a usage roll-up");
 	if (find_rollup(customer_id, PG_GETARG_DATUM(1), &id, &figures))
 		(void) svc_property_update(SVC_CUSTOMER_USAGE, "record", FIXED_IN_ROLLUP,
 								   ", status = 'partial'", customer_id, id,
@@ -188,15 +210,18 @@ static Datum
 find_recorded(Datum *values, const bool *isnull)
 {
 	static SvcStatement statement = {
-		"SELECT id, resource = $2 AND quantity = $3 AND subscription_id IS NOT DISTINCT FROM $7,"
+		"SELECT id::text, resource = $2 AND quantity = $3 AND subscription_id IS NOT DISTINCT FROM $5,"
 		"  resource, quantity::text"
-		" FROM @extschema@.svc_usage WHERE customer_id = $1 AND idempotency_key = $5"
-		" AND ($4 IS NOT NULL OR $6 IS NULL)",
-		7, {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID}
+		" FROM @extschema@.svc_usage WHERE customer_id = $1 AND idempotency_key = $4",
+		5, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID, TEXTOID}
 	};
+	Datum		wanted[5] = {values[0], values[1], values[2], values[4], values[6]};
+	bool		wanted_isnull[5] = {false, false, false, isnull[4], isnull[6]};
 	bool		is_null;
 
-	if (svc_statement_run(&statement, values, isnull) == 0)
+	if (isnull[4])
+		svc_gate_report_suppressed(SVC_USAGE, values[1]);
+	if (svc_statement_run(&statement, wanted, wanted_isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not see the record of a concurrent transaction with the same idempotency key"),
@@ -217,7 +242,7 @@ static bool
 find_rollup(Datum customer_id, Datum properties, Datum *id, Datum *figures)
 {
 	static SvcStatement statement = {
-		"SELECT id, $2 - ARRAY['period_type', 'period_start', 'period_end']"
+		"SELECT id::text, $2 - ARRAY['period_type', 'period_start', 'period_end']"
 		" FROM @extschema@.svc_customer_usage"
 		" WHERE customer_id = $1 AND jsonb_typeof($2) = 'object'"
 		"  AND period_type = $2 ->> 'period_type'"

@@ -1,5 +1,5 @@
 -- Customers.
-CREATE TABLE IF NOT EXISTS svc_customer (
+CREATE TABLE IF NOT EXISTS @schema@.svc_customer (
     id text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'prospect'
         CHECK (status IN ('prospect', 'active', 'at-risk', 'suspended', 'reactivated',
@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS svc_customer (
     engagement_score numeric CHECK (engagement_score >= 0 AND engagement_score < 'Infinity'),
     last_activity_at timestamptz,
     first_purchase_at timestamptz,
-    merged_into text COLLATE "C" REFERENCES svc_customer (id) CHECK (merged_into <> id),
+    merged_into text COLLATE "C" REFERENCES @schema@.svc_customer (id) CHECK (merged_into <> id),
     external_id text COLLATE "C" CHECK (length(external_id) BETWEEN 1 AND 255),
     name text NOT NULL,
     email text,
@@ -33,21 +33,21 @@ CREATE TABLE IF NOT EXISTS svc_customer (
     payment_method text,
     attributes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object')
 );
-ALTER TABLE svc_customer ALTER COLUMN id SET DEFAULT svc_new_id('cus');
-CREATE INDEX IF NOT EXISTS svc_customer_external_id ON svc_customer (external_id);
-CREATE INDEX IF NOT EXISTS svc_customer_merged_into ON svc_customer (merged_into) WHERE merged_into IS NOT NULL;
-CREATE INDEX IF NOT EXISTS svc_customer_email ON svc_customer (email);
+ALTER TABLE @schema@.svc_customer ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('cus');
+CREATE INDEX IF NOT EXISTS svc_customer_external_id ON @schema@.svc_customer (external_id);
+CREATE INDEX IF NOT EXISTS svc_customer_merged_into ON @schema@.svc_customer (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX IF NOT EXISTS svc_customer_email ON @schema@.svc_customer (email);
 
-COMMENT ON TABLE svc_customer IS 'The customers. Every column but revision and updated_at is a property.';
-COMMENT ON COLUMN svc_customer.id IS 'The caller''s own key, or made by svc_new_id(''cus'').';
-COMMENT ON COLUMN svc_customer.status IS 'Lifecycle state; see svc_transitions().';
-COMMENT ON COLUMN svc_customer.revision IS 'Number of the customer''s last event; set by svc.';
-COMMENT ON COLUMN svc_customer.risk_level IS 'How likely to leave: low, medium, high, critical. High and critical make an active customer at-risk.';
-COMMENT ON COLUMN svc_customer.health_score IS '0 to 100.';
-COMMENT ON COLUMN svc_customer.lifetime_value IS 'Money earned to date or projected, in default_currency.';
-COMMENT ON COLUMN svc_customer.monthly_spend IS 'Spend per month, in default_currency.';
-COMMENT ON COLUMN svc_customer.external_id IS 'Key in the caller''s own system.';
-COMMENT ON COLUMN svc_customer.merged_into IS 'The customer that has taken its place, when merged; set by svc.';
-COMMENT ON COLUMN svc_customer.timezone IS 'IANA time zone.';
-COMMENT ON COLUMN svc_customer.default_currency IS 'ISO 4217, used when none is given.';
-COMMENT ON COLUMN svc_customer.attributes IS 'The application''s own fields, an object.';
+COMMENT ON TABLE @schema@.svc_customer IS 'The customers. Every column but revision and updated_at is a property.';
+COMMENT ON COLUMN @schema@.svc_customer.id IS 'The caller''s own key, or made by svc_new_id(''cus'').';
+COMMENT ON COLUMN @schema@.svc_customer.status IS 'Lifecycle state; see svc_transitions().';
+COMMENT ON COLUMN @schema@.svc_customer.revision IS 'Number of the customer''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer.risk_level IS 'How likely to leave: low, medium, high, critical. High and critical make an active customer at-risk.';
+COMMENT ON COLUMN @schema@.svc_customer.health_score IS '0 to 100.';
+COMMENT ON COLUMN @schema@.svc_customer.lifetime_value IS 'Money earned to date or projected, in default_currency.';
+COMMENT ON COLUMN @schema@.svc_customer.monthly_spend IS 'Spend per month, in default_currency.';
+COMMENT ON COLUMN @schema@.svc_customer.external_id IS 'Key in the caller''s own system.';
+COMMENT ON COLUMN @schema@.svc_customer.merged_into IS 'The customer that has taken its place, when merged; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer.timezone IS 'IANA time zone.';
+COMMENT ON COLUMN @schema@.svc_customer.default_currency IS 'ISO 4217, used when none is given.';
+COMMENT ON COLUMN @schema@.svc_customer.attributes IS 'The application''s own fields, an object.';

@@ -1,5 +1,5 @@
 -- Plans: a small table that all customers share.
-CREATE TABLE IF NOT EXISTS svc_plan (
+CREATE TABLE IF NOT EXISTS @schema@.svc_plan (
     id text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'active'
         CHECK (status IN ('active', 'hidden', 'legacy', 'discontinued')),
@@ -28,15 +28,15 @@ CREATE TABLE IF NOT EXISTS svc_plan (
     trial_days integer CHECK (trial_days >= 0),
     trial_requires_card boolean
 );
-ALTER TABLE svc_plan ALTER COLUMN id SET DEFAULT svc_new_id('plan');
-CREATE UNIQUE INDEX IF NOT EXISTS svc_plan_slug ON svc_plan (slug);
+ALTER TABLE @schema@.svc_plan ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('plan');
+CREATE UNIQUE INDEX IF NOT EXISTS svc_plan_slug ON @schema@.svc_plan (slug);
 
-COMMENT ON TABLE svc_plan IS 'What is sold, and at what price.';
-COMMENT ON COLUMN svc_plan.revision IS 'Number of the plan''s last event; set by svc.';
-COMMENT ON COLUMN svc_plan.service_id IS 'The productized service; a key of yours.';
-COMMENT ON COLUMN svc_plan.price IS 'Amount per billing_interval, in currency (ISO 4217).';
-COMMENT ON COLUMN svc_plan.annual_discount IS 'Percent off when billed yearly.';
-COMMENT ON COLUMN svc_plan.entitlements IS 'Codes of the entitlements that the plan grants.';
-COMMENT ON COLUMN svc_plan.limits IS 'Object of code to limit.';
-COMMENT ON COLUMN svc_plan.overage_price IS 'Price per unit above the limit.';
-COMMENT ON COLUMN svc_plan.trial_days IS 'Length of the trial, in days.';
+COMMENT ON TABLE @schema@.svc_plan IS 'What is sold, and at what price.';
+COMMENT ON COLUMN @schema@.svc_plan.revision IS 'Number of the plan''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_plan.service_id IS 'The productized service; a key of yours.';
+COMMENT ON COLUMN @schema@.svc_plan.price IS 'Amount per billing_interval, in currency (ISO 4217).';
+COMMENT ON COLUMN @schema@.svc_plan.annual_discount IS 'Percent off when billed yearly.';
+COMMENT ON COLUMN @schema@.svc_plan.entitlements IS 'Codes of the entitlements that the plan grants.';
+COMMENT ON COLUMN @schema@.svc_plan.limits IS 'Object of code to limit.';
+COMMENT ON COLUMN @schema@.svc_plan.overage_price IS 'Price per unit above the limit.';
+COMMENT ON COLUMN @schema@.svc_plan.trial_days IS 'Length of the trial, in days.';

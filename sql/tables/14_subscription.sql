@@ -1,13 +1,13 @@
 -- Subscriptions of customers to plans.
-CREATE TABLE IF NOT EXISTS svc_subscription (
-    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
+CREATE TABLE IF NOT EXISTS @schema@.svc_subscription (
+    customer_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer (id),
     id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'active'
         CHECK (status IN ('trialing', 'active', 'past_due', 'paused', 'cancelled', 'expired')),
     revision bigint NOT NULL CHECK (revision >= 1),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    plan_id text COLLATE "C" NOT NULL REFERENCES svc_plan (id),
+    plan_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_plan (id),
     service_id text COLLATE "C",
     billing_cycle text NOT NULL DEFAULT 'monthly'
         CHECK (billing_cycle IN ('monthly', 'quarterly', 'yearly')),
@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS svc_subscription (
     current_period_start timestamptz,
     current_period_end timestamptz,
     next_billing_date timestamptz,
+    billing_anchor timestamptz,
     trial_start timestamptz,
     trial_end timestamptz,
     on_trial boolean NOT NULL DEFAULT false,
@@ -31,14 +32,15 @@ CREATE TABLE IF NOT EXISTS svc_subscription (
     CHECK (current_period_start < current_period_end),
     CHECK (trial_start < trial_end)
 );
-ALTER TABLE svc_subscription ALTER COLUMN id SET DEFAULT svc_new_id('sub');
-CREATE INDEX IF NOT EXISTS svc_subscription_plan ON svc_subscription (plan_id);
+ALTER TABLE @schema@.svc_subscription ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('sub');
+CREATE INDEX IF NOT EXISTS svc_subscription_plan ON @schema@.svc_subscription (plan_id);
 
-COMMENT ON TABLE svc_subscription IS 'Who has which plan, for which period, at which price.';
-COMMENT ON COLUMN svc_subscription.revision IS 'Number of the subscription''s last event; set by svc.';
-COMMENT ON COLUMN svc_subscription.service_id IS 'The productized service; a key of yours.';
-COMMENT ON COLUMN svc_subscription.price IS 'Agreed amount per billing_cycle, in currency (ISO 4217).';
-COMMENT ON COLUMN svc_subscription.current_period_start IS 'Start of the current period, included.';
-COMMENT ON COLUMN svc_subscription.current_period_end IS 'End of the current period, excluded.';
-COMMENT ON COLUMN svc_subscription.on_trial IS 'In trial now; set by svc.';
-COMMENT ON COLUMN svc_subscription.cancel_at_period_end IS 'Cancellation is scheduled.';
+COMMENT ON TABLE @schema@.svc_subscription IS 'Who has which plan, for which period, at which price.';
+COMMENT ON COLUMN @schema@.svc_subscription.revision IS 'Number of the subscription''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_subscription.service_id IS 'The productized service; a key of yours.';
+COMMENT ON COLUMN @schema@.svc_subscription.price IS 'Agreed amount per billing_cycle, in currency (ISO 4217).';
+COMMENT ON COLUMN @schema@.svc_subscription.current_period_start IS 'Start of the current period, included.';
+COMMENT ON COLUMN @schema@.svc_subscription.current_period_end IS 'End of the current period, excluded.';
+COMMENT ON COLUMN @schema@.svc_subscription.billing_anchor IS 'Periods end at billing_anchor + n billing cycles; current_period_start when left out.';
+COMMENT ON COLUMN @schema@.svc_subscription.on_trial IS 'In trial now; set by svc.';
+COMMENT ON COLUMN @schema@.svc_subscription.cancel_at_period_end IS 'Cancellation is scheduled.';

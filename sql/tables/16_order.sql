@@ -1,6 +1,6 @@
 -- Orders of customers.
-CREATE TABLE IF NOT EXISTS svc_order (
-    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
+CREATE TABLE IF NOT EXISTS @schema@.svc_order (
+    customer_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer (id),
     id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'confirmed', 'processing', 'in-progress', 'review', 'completed', 'delivered', 'cancelled', 'refunded')),
@@ -33,12 +33,12 @@ CREATE TABLE IF NOT EXISTS svc_order (
     quote_id text COLLATE "C",
     PRIMARY KEY (customer_id, id)
 );
-ALTER TABLE svc_order ALTER COLUMN id SET DEFAULT svc_new_id('ord');
-CREATE INDEX IF NOT EXISTS svc_order_number ON svc_order (order_number);
+ALTER TABLE @schema@.svc_order ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('ord');
+CREATE INDEX IF NOT EXISTS svc_order_number ON @schema@.svc_order (order_number);
 
-COMMENT ON TABLE svc_order IS 'What customers have ordered, and how far it is.';
-COMMENT ON COLUMN svc_order.revision IS 'Number of the order''s last event; set by svc.';
-COMMENT ON COLUMN svc_order.total IS 'Amount to pay, in currency (ISO 4217): subtotal - discount + tax when left out.';
-COMMENT ON COLUMN svc_order.fulfillment_status IS 'Delivered share: unfulfilled, partial, fulfilled; a delivered order is fulfilled.';
-COMMENT ON COLUMN svc_order.payment_status IS 'Paid share: unpaid, partial, paid, refunded; a refunded order is refunded.';
-COMMENT ON COLUMN svc_order.service_id IS 'The productized service; a key of yours, as offering_id and quote_id.';
+COMMENT ON TABLE @schema@.svc_order IS 'What customers have ordered, and how far it is.';
+COMMENT ON COLUMN @schema@.svc_order.revision IS 'Number of the order''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_order.total IS 'Amount to pay, in currency (ISO 4217): subtotal - discount + tax when left out.';
+COMMENT ON COLUMN @schema@.svc_order.fulfillment_status IS 'Delivered share: unfulfilled, partial, fulfilled; a delivered order is fulfilled.';
+COMMENT ON COLUMN @schema@.svc_order.payment_status IS 'Paid share: unpaid, partial, paid, refunded; a refunded order is refunded.';
+COMMENT ON COLUMN @schema@.svc_order.service_id IS 'The productized service; a key of yours, as offering_id and quote_id.';

@@ -1,6 +1,6 @@
 -- Usage of customers by period.
-CREATE TABLE IF NOT EXISTS svc_customer_usage (
-    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
+CREATE TABLE IF NOT EXISTS @schema@.svc_customer_usage (
+    customer_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer (id),
     id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'partial'
         CHECK (status IN ('partial', 'complete', 'finalized')),
@@ -12,36 +12,39 @@ CREATE TABLE IF NOT EXISTS svc_customer_usage (
         CHECK (period_type IN ('hour', 'day', 'week', 'month', 'quarter', 'year')),
     period_start timestamptz NOT NULL,
     period_end timestamptz NOT NULL,
-    total_executions numeric,
-    successful_executions numeric,
-    failed_executions numeric,
-    escalated_executions numeric,
-    tokens_used numeric,
-    compute_minutes numeric,
-    storage_gb numeric,
-    bandwidth_gb numeric,
-    api_calls numeric,
-    webhook_deliveries numeric,
-    usage_by_resource jsonb,
-    quota_used jsonb,
-    quota_remaining jsonb,
-    estimated_cost numeric,
+    total_executions numeric CHECK (total_executions >= 0 AND total_executions < 'Infinity'),
+    successful_executions numeric CHECK (successful_executions >= 0 AND successful_executions < 'Infinity'),
+    failed_executions numeric CHECK (failed_executions >= 0 AND failed_executions < 'Infinity'),
+    escalated_executions numeric CHECK (escalated_executions >= 0 AND escalated_executions < 'Infinity'),
+    tokens_used numeric CHECK (tokens_used >= 0 AND tokens_used < 'Infinity'),
+    compute_minutes numeric CHECK (compute_minutes >= 0 AND compute_minutes < 'Infinity'),
+    storage_gb numeric CHECK (storage_gb >= 0 AND storage_gb < 'Infinity'),
+    bandwidth_gb numeric CHECK (bandwidth_gb >= 0 AND bandwidth_gb < 'Infinity'),
+    api_calls numeric CHECK (api_calls >= 0 AND api_calls < 'Infinity'),
+    webhook_deliveries numeric CHECK (webhook_deliveries >= 0 AND webhook_deliveries < 'Infinity'),
+    usage_by_resource jsonb CHECK (jsonb_typeof(usage_by_resource) = 'object'
+        AND NOT jsonb_path_exists(usage_by_resource, '$.* ? (@.type() != "number")')),
+    quota_used jsonb CHECK (jsonb_typeof(quota_used) = 'object'
+        AND NOT jsonb_path_exists(quota_used, '$.* ? (@.type() != "number")')),
+    quota_remaining jsonb CHECK (jsonb_typeof(quota_remaining) = 'object'
+        AND NOT jsonb_path_exists(quota_remaining, '$.* ? (@.type() != "number")')),
+    estimated_cost numeric CHECK (estimated_cost >= 0 AND estimated_cost < 'Infinity'),
     currency text,
     change_from_previous numeric,
     PRIMARY KEY (customer_id, id),
     UNIQUE (customer_id, period_type, period_start),
-    FOREIGN KEY (customer_id, subscription_id) REFERENCES svc_subscription (customer_id, id),
+    FOREIGN KEY (customer_id, subscription_id) REFERENCES @schema@.svc_subscription (customer_id, id),
     CHECK (period_start < period_end)
 );
-ALTER TABLE svc_customer_usage ALTER COLUMN id SET DEFAULT svc_new_id('cus_usage');
+ALTER TABLE @schema@.svc_customer_usage ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('cus_usage');
 CREATE INDEX IF NOT EXISTS svc_customer_usage_subscription
-    ON svc_customer_usage (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
+    ON @schema@.svc_customer_usage (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
 
-COMMENT ON TABLE svc_customer_usage IS 'What customers have used, by period.';
-COMMENT ON COLUMN svc_customer_usage.revision IS 'Number of the row''s last event; set by svc.';
-COMMENT ON COLUMN svc_customer_usage.period_start IS 'Start of the period, included.';
-COMMENT ON COLUMN svc_customer_usage.period_end IS 'End of the period, excluded.';
-COMMENT ON COLUMN svc_customer_usage.usage_by_resource IS 'Object of resource to amount, for what has no column.';
-COMMENT ON COLUMN svc_customer_usage.quota_used IS 'Object of quota to amount used.';
-COMMENT ON COLUMN svc_customer_usage.quota_remaining IS 'Object of quota to amount left.';
-COMMENT ON COLUMN svc_customer_usage.change_from_previous IS 'Change against the period before, in percent.';
+COMMENT ON TABLE @schema@.svc_customer_usage IS 'What customers have used, by period.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.revision IS 'Number of the row''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.period_start IS 'Start of the period, included.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.period_end IS 'End of the period, excluded.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.usage_by_resource IS 'Object of resource to amount, for what has no column.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.quota_used IS 'Object of quota to amount used.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.quota_remaining IS 'Object of quota to amount left.';
+COMMENT ON COLUMN @schema@.svc_customer_usage.change_from_previous IS 'Change against the period before, in percent.';

@@ -1,16 +1,16 @@
 -- Segments of customers, and who is in them.
-CREATE TABLE IF NOT EXISTS svc_customer_segment (
+CREATE TABLE IF NOT EXISTS @schema@.svc_customer_segment (
     id text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'active'
         CHECK (status IN ('active', 'inactive', 'archived')),
     revision bigint NOT NULL CHECK (revision >= 1),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    parent_segment_id text COLLATE "C" REFERENCES svc_customer_segment (id) CHECK (parent_segment_id <> id),
+    parent_segment_id text COLLATE "C" REFERENCES @schema@.svc_customer_segment (id) CHECK (parent_segment_id <> id),
     priority numeric NOT NULL DEFAULT 0,
     automated boolean NOT NULL DEFAULT false,
     targetable boolean,
-    customer_count bigint NOT NULL DEFAULT 0,
+    customer_count bigint NOT NULL DEFAULT 0 CHECK (customer_count >= 0),
     percent_of_total numeric,
     total_revenue numeric,
     avg_revenue numeric,
@@ -27,22 +27,22 @@ CREATE TABLE IF NOT EXISTS svc_customer_segment (
     criteria jsonb,
     criteria_description text
 );
-ALTER TABLE svc_customer_segment ALTER COLUMN id SET DEFAULT svc_new_id('seg');
-CREATE UNIQUE INDEX IF NOT EXISTS svc_customer_segment_slug ON svc_customer_segment (slug);
-CREATE INDEX IF NOT EXISTS svc_customer_segment_parent ON svc_customer_segment (parent_segment_id);
+ALTER TABLE @schema@.svc_customer_segment ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('seg');
+CREATE UNIQUE INDEX IF NOT EXISTS svc_customer_segment_slug ON @schema@.svc_customer_segment (slug);
+CREATE INDEX IF NOT EXISTS svc_customer_segment_parent ON @schema@.svc_customer_segment (parent_segment_id);
 
-CREATE TABLE IF NOT EXISTS svc_segment_member (
-    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
-    segment_id text COLLATE "C" NOT NULL REFERENCES svc_customer_segment (id),
+CREATE TABLE IF NOT EXISTS @schema@.svc_segment_member (
+    customer_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer (id),
+    segment_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer_segment (id),
     added_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (customer_id, segment_id)
 );
-CREATE INDEX IF NOT EXISTS svc_segment_member_segment ON svc_segment_member (segment_id);
+CREATE INDEX IF NOT EXISTS svc_segment_member_segment ON @schema@.svc_segment_member (segment_id);
 
-COMMENT ON TABLE svc_customer_segment IS 'Groups of customers; a small table.';
-COMMENT ON COLUMN svc_customer_segment.revision IS 'Number of the segment''s last event; set by svc.';
-COMMENT ON COLUMN svc_customer_segment.priority IS 'Which segment is a customer''s first: the one with the greatest priority.';
-COMMENT ON COLUMN svc_customer_segment.customer_count IS 'Number of members; set by svc, as are all figures up to last_synced_at.';
-COMMENT ON COLUMN svc_customer_segment.percent_of_total IS 'Members in percent of all customers.';
-COMMENT ON COLUMN svc_customer_segment.churn_rate IS 'Churned members in percent of all members.';
-COMMENT ON TABLE svc_segment_member IS 'Which customer is in which segment; written by svc.';
+COMMENT ON TABLE @schema@.svc_customer_segment IS 'Groups of customers; a small table.';
+COMMENT ON COLUMN @schema@.svc_customer_segment.revision IS 'Number of the segment''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer_segment.priority IS 'Which segment is a customer''s first: the one with the greatest priority.';
+COMMENT ON COLUMN @schema@.svc_customer_segment.customer_count IS 'Number of members; set by svc, as are all figures up to last_synced_at.';
+COMMENT ON COLUMN @schema@.svc_customer_segment.percent_of_total IS 'Members in percent of all customers.';
+COMMENT ON COLUMN @schema@.svc_customer_segment.churn_rate IS 'Churned members in percent of all members.';
+COMMENT ON TABLE @schema@.svc_segment_member IS 'Which customer is in which segment; written by svc.';

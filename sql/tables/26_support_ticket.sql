@@ -1,6 +1,6 @@
 -- Support tickets of customers.
-CREATE TABLE IF NOT EXISTS svc_support_ticket (
-    customer_id text COLLATE "C" NOT NULL REFERENCES svc_customer (id),
+CREATE TABLE IF NOT EXISTS @schema@.svc_support_ticket (
+    customer_id text COLLATE "C" NOT NULL REFERENCES @schema@.svc_customer (id),
     id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),
     status text NOT NULL DEFAULT 'new'
         CHECK (status IN ('new', 'open', 'pending', 'on-hold', 'escalated', 'solved', 'closed')),
@@ -34,13 +34,13 @@ CREATE TABLE IF NOT EXISTS svc_support_ticket (
     incident_id text COLLATE "C",
     PRIMARY KEY (customer_id, id)
 );
-ALTER TABLE svc_support_ticket ALTER COLUMN id SET DEFAULT svc_new_id('tic');
-CREATE INDEX IF NOT EXISTS svc_support_ticket_number ON svc_support_ticket (number);
+ALTER TABLE @schema@.svc_support_ticket ALTER COLUMN id SET DEFAULT @schema@.svc_new_id('tic');
+CREATE INDEX IF NOT EXISTS svc_support_ticket_number ON @schema@.svc_support_ticket (number);
 
-COMMENT ON TABLE svc_support_ticket IS 'What customers have asked, and what became of it.';
-COMMENT ON COLUMN svc_support_ticket.revision IS 'Number of the ticket''s last event; set by svc.';
-COMMENT ON COLUMN svc_support_ticket.sla_target IS 'Deadline of the solution.';
-COMMENT ON COLUMN svc_support_ticket.sla_breached IS 'Whether it was missed; set when the ticket is solved or closed.';
-COMMENT ON COLUMN svc_support_ticket.first_response_at IS 'When an agent first responded; set by the action respond.';
-COMMENT ON COLUMN svc_support_ticket.ai_confidence IS '0 to 1.';
-COMMENT ON COLUMN svc_support_ticket.service_id IS 'The productized service; a key of yours, as incident_id.';
+COMMENT ON TABLE @schema@.svc_support_ticket IS 'What customers have asked, and what became of it.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.revision IS 'Number of the ticket''s last event; set by svc.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.sla_target IS 'Deadline of the solution.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.sla_breached IS 'Whether it was missed; set when the ticket is solved or closed.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.first_response_at IS 'When an agent first responded; set by the action respond.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.ai_confidence IS '0 to 1.';
+COMMENT ON COLUMN @schema@.svc_support_ticket.service_id IS 'The productized service; a key of yours, as incident_id.';

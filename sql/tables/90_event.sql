@@ -3,8 +3,8 @@
 -- xid and cluster say which transaction of which installation wrote a row:
 -- they are set by the trigger that writes it, never by a default, so that a
 -- restored row keeps its own.
-CREATE SEQUENCE IF NOT EXISTS svc_event_id_seq AS bigint CACHE 1;
-CREATE TABLE IF NOT EXISTS svc_event (
+CREATE SEQUENCE IF NOT EXISTS @schema@.svc_event_id_seq AS bigint CACHE 1;
+CREATE TABLE IF NOT EXISTS @schema@.svc_event (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     cluster bigint NOT NULL,
@@ -23,22 +23,22 @@ CREATE TABLE IF NOT EXISTS svc_event (
     changes jsonb,
     PRIMARY KEY (customer_id, noun, entity_id, revision)
 );
-CREATE INDEX IF NOT EXISTS svc_event_id ON svc_event (id);
-ALTER SEQUENCE svc_event_id_seq OWNED BY svc_event.id;
+CREATE INDEX IF NOT EXISTS svc_event_id ON @schema@.svc_event (id);
+ALTER SEQUENCE @schema@.svc_event_id_seq OWNED BY @schema@.svc_event.id;
 
-COMMENT ON TABLE svc_event IS 'What happened, append-only: one row for each committed change of status, and for what else the lifecycles call an event. An entity''s revisions run 1, 2, 3 ... without holes.';
-COMMENT ON COLUMN svc_event.id IS 'For paging. Ids do not follow the order of commits.';
-COMMENT ON COLUMN svc_event.xid IS 'The transaction that wrote the row.';
-COMMENT ON COLUMN svc_event.cluster IS 'The system identifier of the installation that wrote the row.';
-COMMENT ON COLUMN svc_event.customer_id IS 'Empty for nouns that belong to no customer.';
-COMMENT ON COLUMN svc_event.event IS 'The name of the event, as in svc_transitions().';
-COMMENT ON COLUMN svc_event.type IS 'svc.<noun>.<event in snake_case>, as in NOTIFY.';
-COMMENT ON COLUMN svc_event.from_status IS 'Null on creation. Equal to to_status for what happened beside a change of status.';
-COMMENT ON COLUMN svc_event.actor IS 'The setting svc.actor, else the role of the session.';
-COMMENT ON COLUMN svc_event.request_id IS 'The setting svc.request_id.';
-COMMENT ON COLUMN svc_event.changes IS 'Object of the columns that changed, each with its old and new value; null on creation.';
+COMMENT ON TABLE @schema@.svc_event IS 'What happened, append-only: one row for each committed change of status, and for what else the lifecycles call an event. An entity''s revisions run 1, 2, 3 ... without holes.';
+COMMENT ON COLUMN @schema@.svc_event.id IS 'For paging. Ids do not follow the order of commits.';
+COMMENT ON COLUMN @schema@.svc_event.xid IS 'The transaction that wrote the row.';
+COMMENT ON COLUMN @schema@.svc_event.cluster IS 'The system identifier of the installation that wrote the row.';
+COMMENT ON COLUMN @schema@.svc_event.customer_id IS 'Empty for nouns that belong to no customer.';
+COMMENT ON COLUMN @schema@.svc_event.event IS 'The name of the event, as in svc_transitions().';
+COMMENT ON COLUMN @schema@.svc_event.type IS 'svc.<noun>.<event in snake_case>, as in NOTIFY.';
+COMMENT ON COLUMN @schema@.svc_event.from_status IS 'Null on creation. Equal to to_status for what happened beside a change of status.';
+COMMENT ON COLUMN @schema@.svc_event.actor IS 'The setting svc.actor, else the role of the session.';
+COMMENT ON COLUMN @schema@.svc_event.request_id IS 'The setting svc.request_id.';
+COMMENT ON COLUMN @schema@.svc_event.changes IS 'Object of the columns that changed, each with its old and new value; null on creation.';
 
-CREATE OR REPLACE TRIGGER zzz_svc_append_only BEFORE UPDATE OR DELETE ON svc_event
-    FOR EACH ROW EXECUTE FUNCTION svc_append_only();
-CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON svc_event
-    FOR EACH STATEMENT EXECUTE FUNCTION svc_append_only();
+CREATE OR REPLACE TRIGGER zzz_svc_append_only BEFORE UPDATE OR DELETE ON @schema@.svc_event
+    FOR EACH ROW EXECUTE FUNCTION @schema@.svc_append_only();
+CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON @schema@.svc_event
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.svc_append_only();

@@ -133,9 +133,17 @@ $$ BEGIN RESET ROLE; ALTER ROLE regress_svc_owner SUPERUSER; RETURN NEW; END $$;
 CREATE TRIGGER rise BEFORE INSERT OR UPDATE ON shared.svc_meta FOR EACH ROW EXECUTE FUNCTION shared.rise();
 CREATE FUNCTION shared.format(text, name, integer) RETURNS text LANGUAGE plpgsql AS
 $$ BEGIN ALTER ROLE regress_svc_owner SUPERUSER; RETURN 'x'; END $$;
+-- an operator that would become part of a CHECK, and run as whoever inserts
+CREATE FUNCTION shared.ge(numeric, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR shared.>= (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = shared.ge);
 RESET ROLE;
 SELECT shared.svc_install();
 SELECT shared.svc_install(owner => 'regress_svc_owner');
+SET client_min_messages = warning;
+DROP TABLE shared.svc_meta CASCADE;
+SELECT shared.svc_install(owner => 'regress_svc_owner');
+SELECT count(*) AS checks, count(*) FILTER (WHERE pg_get_constraintdef(oid) LIKE '%shared.%') AS planted
+FROM pg_constraint WHERE connamespace = 'shared'::regnamespace AND contype = 'c';
 SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_svc_owner';
 DROP SCHEMA shared CASCADE;
 DROP ROLE regress_svc_owner;
