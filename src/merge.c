@@ -26,11 +26,13 @@
  * last activity.
  *
  * Locks: both customers FOR UPDATE, in the order of their ids, which keeps new
- * children away (they take FOR KEY SHARE); then the loser's children, FOR
- * UPDATE, parents before children, entitlements in the order that consumes
- * use (code, id).  Only then is anything copied, so that what a concurrent
- * consume has written is copied, too; a consume that waited for us finds its
- * row gone and the customer merged.
+ * children and actions on children away (they take FOR KEY SHARE); then the
+ * loser's children, FOR UPDATE, parents before children, entitlements in the
+ * order that consumes use (code, id).  Only then is anything copied, so that
+ * what a concurrent consume has written is copied, too; a consume that waited
+ * for us finds its row gone and the customer merged.  The survivor's
+ * entitlements are locked as well, because a consume takes no lock on its
+ * customer, and might be writing an idempotency key that the loser has.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,6 +90,7 @@ typedef struct Moved
 	bool		has_ids;
 	bool		has_keys;
 	const char *condition;		/* which rows move; NULL: all */
+	bool		locks_both;		/* lock the survivor's rows, too */
 } Moved;
 
 /* Parents before children. */
@@ -95,7 +98,7 @@ static const Moved moved[] = {
 	{"svc_subscription", "id", PARAM_SUBSCRIPTIONS, true},
 	{"svc_order", "id", PARAM_ORDERS, true},
 	{"svc_invoice", "id", PARAM_INVOICES, true},
-	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true},
+	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true, .locks_both = true},
 	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
 	{"svc_customer_usage", "id", 0, true, false, "t.id = ANY ($3)"},
 	{"svc_usage", "id", 0, true, true},
@@ -264,8 +267,10 @@ move_rows(Datum loser, Datum survivor)
 		params[p] = PointerGetDatum(construct_empty_array(TEXTOID));
 	for (int i = 0; i < lengthof(moved); i++)
 		svc_statement_run_once(psprintf("SELECT count(*) FROM (SELECT FROM @extschema@.%s"
-										" WHERE customer_id = $1 ORDER BY %s FOR UPDATE) t",
-										moved[i].table, moved[i].order),
+										" WHERE customer_id IN ($1, %s)"
+										" ORDER BY customer_id, %s FOR UPDATE) t",
+										moved[i].table, moved[i].locks_both ? "$2" : "$1",
+										moved[i].order),
 							   PARAM_COUNT, param_types, params, NULL);
 
 	for (int i = 0; i < lengthof(moved); i++)

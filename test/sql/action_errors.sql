@@ -44,7 +44,7 @@ SELECT svc_create_subscription('c1', '{"id": "s1", "plan_id": "basic", "price": 
        svc_grant_entitlement('c1', 'calls', 5, id => 'e1'),
        svc_record_customer_usage('c1', '{"id": "r1", "period_type": "day",
             "period_start": "2020-01-01Z", "period_end": "2020-01-02Z", "api_calls": 1}') \g /dev/null
-SELECT svc_finalize_invoice('c1', 'open', '2999-01-01Z'), svc_finalize_invoice('c1', 'part'),
+SELECT svc_finalize_invoice('c1', 'open', '2999-01-01Z'), svc_finalize_invoice('c1', 'part', '2020-01-01Z'),
        svc_finalize_invoice('c1', 'paid'), svc_pay_invoice('c1', 'part', 4), svc_pay_invoice('c1', 'paid'),
        svc_archive_segment('archived'),
        svc_aggregate_customer_usage('c1', 'r1'), svc_finalize_customer_usage('c1', 'r1') \g /dev/null
@@ -165,7 +165,7 @@ SELECT raises('UPDATE svc_invoice SET status = ''void'' WHERE id = ''part''');
 SELECT raises(format('SELECT svc_create_%s(''c1'', ''%s'')', n, p)) FROM unnest(ARRAY['invoice', 'order']) n, unnest(ARRAY[
     '{}', '{"total": -1}', '{"total": "NaN"}', '{"subtotal": 10, "tax": 1, "total": 10}',
     '{"subtotal": 10, "discount": 11}', '{"subtotal": 10, "discount": -1}']) p;
-SELECT raises('UPDATE svc_invoice SET subtotal = 8, tax = 1 WHERE id = ''draft''');
+SELECT raises('UPDATE svc_invoice SET subtotal = 8, tax = 1, total = 8 WHERE id = ''draft''');
 SELECT raises('INSERT INTO svc_invoice (customer_id, id, total) VALUES (''c1'', ''x'', ''NaN'')');
 
 -- numbers and amounts by hand
@@ -246,7 +246,7 @@ SELECT raises(format('SELECT svc_%s)', c)) FROM unnest(ARRAY[
 SELECT svc_solve_ticket('c1', 't1');
 SELECT c, raises(c) FROM unnest(ARRAY['SELECT svc_bill_usage(''c1'', ''u1'', NULL)',
                                       'SELECT svc_rate_ticket(''c1'', ''t1'', NULL)']) c
-WHERE raises(c) NOT LIKE '22004: %';
+WHERE raises(c) !~ '^(22004|SV001): .*\n  detail: .*\n  hint: ';
 SELECT raises('SELECT svc_rate_ticket(''c1'', ''t1'', ' || a || ')') FROM unnest(ARRAY['-1', '''NaN''']) a;
 
 -- plans that nobody can move to

@@ -80,7 +80,7 @@ INSERT INTO calls (noun, action, variant, call, put, before, leads_to, idle) VAL
     ('customer_segment', 'update', 'active', 'svc_update_segment($1, ''{"status": "active", "name": "new"}'')', '{}',
      NULL, '{"inactive": "active", "*": "="}', true),
     ('customer_segment', 'addCustomer', '', 'svc_add_segment_customer($1, ''owner'')', '{}', NULL, NULL, true),
-    ('customer_segment', 'removeCustomer', '', 'svc_remove_segment_customer($1, ''owner'')', '{}',
+    ('customer_segment', 'removeCustomer', '', 'svc_remove_segment_customer($1, ''owner'')', '{"customer_count": "1"}',
      'INSERT INTO svc_segment_member (customer_id, segment_id) VALUES (''owner'', $1)', NULL, true),
     ('plan', 'update', 'name', 'svc_update_plan($1, ''{"name": "new"}'')', '{}', NULL, '{"*": "="}', true),
     ('plan', 'update', 'legacy', 'svc_update_plan($1, ''{"status": "legacy", "name": "new"}'')', '{}', NULL,
@@ -95,6 +95,7 @@ INSERT INTO calls (noun, action, variant, call, put, before, leads_to, idle) VAL
     ('order', 'update', '', 'svc_update_order(''owner'', $1, ''{"notes": "new"}'')', '{}', NULL, NULL, true),
     -- a payment that comes twice is not overlooked: nothing is due
     ('invoice', 'pay', 'all', NULL, '{}', NULL, '{"*": "paid"}', false),
+    ('invoice', 'pay', 'nothing of nothing', NULL, '{"total": "0", "amount_paid": "0", "amount_due": "0"}', NULL, '{"*": "paid"}', false),
     ('invoice', 'pay', 'part', 'svc_pay_invoice(''owner'', $1, 0.5)', '{}', NULL,
      '{"open": "partial", "sent": "partial", "*": "="}', false),
     ('invoice', 'refund', 'all', NULL, '{}', NULL, NULL, true),
@@ -103,6 +104,7 @@ INSERT INTO calls (noun, action, variant, call, put, before, leads_to, idle) VAL
     ('invoice', 'void', 'after a refund', NULL,
      '{"amount_paid": "1", "amount_refunded": "1", "amount_due": "1"}', NULL, NULL, true),
     ('invoice', 'update', '', 'svc_update_invoice(''owner'', $1, ''{"description": "new"}'')', '{}', NULL, NULL, true),
+    ('support_ticket', 'assign', '', 'svc_assign_ticket(''owner'', $1, ''agent'')', '{}', NULL, NULL, true),
     ('support_ticket', 'respond', 'by the customer', 'svc_respond_ticket(''owner'', $1, ''customer'')', '{}', NULL,
      '{"escalated": "=", "*": "open"}', true),
     ('support_ticket', 'respond', 'by an agent', 'svc_respond_ticket(''owner'', $1)', '{}', NULL,
@@ -111,7 +113,8 @@ INSERT INTO calls (noun, action, variant, call, put, before, leads_to, idle) VAL
      '{"escalated": "=", "*": "on-hold"}', true),
     ('support_ticket', 'rate', '', 'svc_rate_ticket(''owner'', $1, 5)', '{}', NULL, NULL, true),
     ('support_ticket', 'update', '', 'svc_update_ticket(''owner'', $1, ''{"priority": "high"}'')', '{}', NULL, NULL, true),
-    ('usage', 'bill', '', 'svc_bill_usage(''owner'', $1, ''invoice'')', '{}', NULL, NULL, true),
+    -- nor is a second bill, which may name another invoice
+    ('usage', 'bill', '', 'svc_bill_usage(''owner'', $1, ''invoice'')', '{}', NULL, NULL, false),
     ('usage', 'adjust', 'by a correction', 'svc_adjust_usage(''owner'', $1, -1)', '{}', NULL, NULL, true);
 -- all others by their keys alone, and those above, too, whose variants do
 INSERT INTO calls (noun, action, variant)
@@ -119,7 +122,7 @@ SELECT DISTINCT noun, action, 'plainly' FROM csv c
 WHERE from_status <> '-'
   AND EXISTS (SELECT FROM pg_proc WHERE proname = function_of(noun, action))
   AND (NOT EXISTS (SELECT FROM calls k WHERE k.noun = c.noun AND k.action = c.action)
-       OR (noun, action) IN (('customer', 'delete'), ('invoice', 'markOverdue'), ('invoice', 'void')));
+       OR (noun, action) IN (('customer', 'delete'), ('invoice', 'void')));
 -- a consume is decided, not refused: see entitlement.sql
 DELETE FROM calls WHERE action = 'consume';
 UPDATE calls SET call = format(CASE WHEN noun IN ('customer', 'plan', 'customer_segment')
@@ -142,7 +145,7 @@ CREATE FUNCTION columns_of(of_noun text, status text) RETURNS jsonb LANGUAGE sql
             ('entitlement', 'used_amount', CASE status WHEN 'exhausted' THEN '5' ELSE '0' END),
             ('entitlement', 'remaining_amount', CASE status WHEN 'exhausted' THEN '0' ELSE '5' END),
             ('plan', 'price', '1'), ('subscription', 'price', '1'), ('subscription', 'plan_id', '''plan'''),
-            ('subscription', 'current_period_start', '''2020-01-31Z'''),
+            ('subscription', 'billing_anchor', '''2020-01-31Z'''), ('subscription', 'current_period_start', '''2020-01-31Z'''),
             ('subscription', 'current_period_end', '''2020-02-29Z'''),
             ('order', 'total', '1'), ('invoice', 'total', '2'),
             ('invoice', 'amount_paid', CASE status WHEN 'paid' THEN '2' WHEN 'partial' THEN '1' ELSE '0' END),
@@ -267,7 +270,10 @@ INSERT INTO guarded VALUES
     ('entitlement', 'active', '{"limit_amount": "NULL", "remaining_amount": "NULL"}', 'svc_reset_entitlement(''owner'', $1)'),
     ('plan', 'active', '{}', 'svc_update_plan($1, ''{"status": "hidden"}'')'),
     ('subscription', 'active', '{"current_period_end": "NULL"}', 'svc_renew_subscription(''owner'', $1)'),
-    ('invoice', 'open', '{"total": "0", "amount_due": "0"}', 'svc_pay_invoice(''owner'', $1)'),
+    ('invoice', 'open', '{"total": "0", "amount_due": "0"}', 'svc_pay_invoice(''owner'', $1, 1)'),
+    ('invoice', 'open', '{}', 'svc_mark_overdue_invoice(''owner'', $1)'),
+    ('support_ticket', 'new', '{}', 'svc_assign_ticket(''owner'', $1)'),
+    ('usage', 'aggregated', '{}', 'svc_bill_usage(''owner'', $1, NULL)'),
     ('invoice', 'open', '{"due_date": "''2999-01-01Z''"}', 'svc_mark_overdue_invoice(''owner'', $1)'),
     ('invoice', 'uncollectible', '{"amount_paid": "1", "amount_due": "1"}', 'svc_void_invoice(''owner'', $1)'),
     ('invoice', 'paid', '{"amount_paid": "2", "amount_refunded": "2", "amount_due": "0"}', 'svc_refund_invoice(''owner'', $1)'),

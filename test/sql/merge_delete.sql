@@ -244,6 +244,8 @@ SELECT count(*) FROM svc_event WHERE customer_id = 't1';
 CREATE TEMP TABLE tombs_before AS SELECT customer_id, noun, entity_id, revision, event, actor FROM svc_event WHERE customer_id ~ '^t[12]';
 SELECT svc_delete_customer('t1', force => true);
 -- by plain SQL it is the same, whatever else the statement writes
+UPDATE svc_customer SET status = 'deleted' WHERE id = 't2';
+SELECT svc_cancel_subscription('t2', 's');
 UPDATE svc_customer SET status = 'deleted', name = 'secret3', phone = 'secret' WHERE id = 't2';
 -- nothing of it is left
 SELECT count(*) FROM svc_customer c WHERE id IN ('t1', 't2') AND c::text ~ 'secret';
@@ -269,8 +271,14 @@ SELECT svc_delete_customer('t3');
 SELECT count(*) FROM svc_customer c WHERE id = 't3' AND c::text ~ 'secret';
 SELECT noun, entity_id, event, changes FROM svc_event e WHERE customer_id = 't3' AND e::text ~ 'secret';
 SELECT merged_into FROM svc_customer WHERE id = 't3';
--- the reason that is kept with an event is kept from a tombstone where it is
--- the text of a personal column
+-- who was merged into a customer that is deleted was the same person
+SELECT svc_create_customer(jsonb_build_object('id', c, 'name', c || ' secret')) FROM unnest(ARRAY['t5', 't6', 't7']) c \g /dev/null
+UPDATE svc_customer SET email = 'secret' || id || '@example.com' WHERE id IN ('t5', 't6', 't7');
+SELECT svc_merge_customer('t5', 't6'), svc_merge_customer('t6', 't7');
+SELECT svc_delete_customer('t7');
+SELECT id, status, merged_into, revision, c::text ~ 'secret' AS told FROM svc_customer c WHERE id IN ('t5', 't6', 't7') ORDER BY id;
+SELECT noun, entity_id, event, changes FROM svc_event e WHERE customer_id IN ('t5', 't6', 't7') AND e::text ~ 'secret';
+-- reasons may tell anything, and are kept from a tombstone
 SELECT svc_create_customer('{"id": "t4", "name": "n", "status": "active"}'),
        svc_create_subscription('t4', '{"id": "s", "plan_id": "basic", "price": 10}'),
        svc_cancel_subscription('t4', 's', 'secret reason') \g /dev/null
