@@ -477,7 +477,7 @@ check_maintained_columns(SvcRowChange *change)
 										"Keys and revisions of svc's rows never change.");
 		if (svc_noun_list_has(svc_noun_info(change->noun)->maintained, name))
 			svc_lifecycle_refuse_column(change, name,
-										"Use the functions of svc, which keep the ledger too.");
+										"Use the functions of svc, which keep the books, too.");
 	}
 }
 

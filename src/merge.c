@@ -252,7 +252,9 @@ check_customer(Datum id)
 				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
 				 errmsg("cannot merge customer with status \"%s\"", row.status),
 				 errdetail("Customer \"%s\" has this status.", TextDatumGetCString(id)),
-				 errhint("Follow merged_into to the customer that has taken its place.")));
+				 strcmp(row.status, "merged") == 0 ?
+				 errhint("Follow merged_into to the customer that has taken its place.") :
+				 errhint("A deleted customer stays as it is.")));
 }
 
 /* Lock all, find what collides, add roll-ups, copy, remove. */
