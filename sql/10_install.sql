@@ -204,15 +204,17 @@ BEGIN
         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
           AND d.deptype = 'e' AND x.extname = 'svc'
     LOOP
-        IF NOT has_function_privilege(new_owner, fn, 'EXECUTE') THEN
-            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', fn, new_owner);
+        -- WITH GRANT OPTION, so that the owner can let others use svc (svc_grant)
+        IF NOT has_function_privilege(new_owner, fn,
+               CASE WHEN superuser THEN 'EXECUTE WITH GRANT OPTION' ELSE 'EXECUTE' END) THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I WITH GRANT OPTION', fn, new_owner);
         END IF;
         IF superuser AND old_owner <> new_owner THEN
-            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %I', fn, old_owner);
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %I CASCADE', fn, old_owner);
         END IF;
     END LOOP;
     IF superuser AND NOT has_schema_privilege(new_owner, schema, 'USAGE') THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema, new_owner);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I WITH GRANT OPTION', schema, new_owner);
     END IF;
     may_create := has_schema_privilege(new_owner, schema, 'CREATE');
     IF superuser AND NOT may_create THEN
