@@ -120,7 +120,7 @@ DECLARE
     tables CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
         'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
         'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
-        'svc_usage', 'svc_event'];
+        'svc_usage', 'svc_event', 'svc_event_consumer'];
     superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     schema name;
     schema_oid oid;

@@ -16,7 +16,8 @@ RETURNS SETOF record
     SET search_path = pg_catalog, pg_temp
 AS $svc_privileges$
 DECLARE
-    admin_only CONSTANT text[] := ARRAY['svc_merge_customer', 'svc_delete_customer'];
+    admin_only CONSTANT text[] := ARRAY['svc_merge_customer', 'svc_delete_customer',
+                                        'svc_create_consumer', 'svc_drop_consumer', 'svc_purge_events'];
     internal CONSTANT text[] := ARRAY['svc_install', 'svc_make_tables', 'svc_make_tables_as',
                                       'svc_grant', 'svc_revoke', 'svc_privileges'];
     schema_oid oid;

@@ -43,5 +43,7 @@
 #define ERRCODE_SVC_AMOUNT_EXCEEDED			MAKE_SQLSTATE('S', 'V', '0', '1', '3')
 /* a customer that still has open subscriptions, or rows that others refer to */
 #define ERRCODE_SVC_STILL_IN_USE			MAKE_SQLSTATE('S', 'V', '0', '1', '4')
+/* events that a consumer has not read were purged */
+#define ERRCODE_SVC_EVENTS_PURGED			MAKE_SQLSTATE('S', 'V', '0', '1', '5')
 
 #endif							/* SVC_ERROR_H */

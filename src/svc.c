@@ -18,6 +18,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "consumer.h"
 #include "customer.h"
 #include "doorbell.h"
 #include "entitlement.h"
@@ -139,6 +140,11 @@ define_settings(void)
 							 "Writes an event for every consume, even if the status stays.",
 							 "The ledger records every consume in any case.",
 							 &svc_consumed_events, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("svc.event_max_retention",
+							"Lets svc_purge_events() delete older events that a consumer has not read.",
+							"0 keeps them.",
+							&svc_event_max_retention, 0, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("svc.actor",
 							   "Names who acts, for the event log and the ledger.",
 							   "Empty means the role of the session.",

@@ -1,0 +1,542 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer.c
+ *	  Consumers of the event log, who miss nothing and see nothing out of order.
+ *
+ * Why not remember the last id?  Ids are drawn before the commit.  A consumer
+ * that has seen id 7 and asks for what is greater misses id 6 of a transaction
+ * that commits later.  Why not wait for the oldest running transaction?  That
+ * holds everybody up, and ordering by transaction would break the order of one
+ * entity's events.
+ *
+ * The rule here is the difference of two snapshots, as in PgQ: what is visible
+ * now and was not visible at the last poll is new.  That is exact, because
+ * visibility is what decides when an event exists.
+ *
+ *		done            |         window           |  not yet
+ *		visible in      |  visible in              |  visible in
+ *		"snapshot"      |  "window_snapshot" only  |  neither
+ *
+ * A *window* is read in pages, ascending by id; "position" is how far it is
+ * acknowledged.  When nothing is left of it, it is closed: its snapshot becomes
+ * the consumer's, and the next poll opens a new one.  An entity's events are in
+ * the order of their revisions: within a window because ids are drawn under the
+ * lock of the entity's row, and from window to window because a later revision
+ * is not visible before an earlier one.
+ *
+ * The window's snapshot counts our own transaction as still running, which
+ * pg_current_snapshot() does not: what it writes after the poll would otherwise
+ * be taken for done.
+ *
+ * A transaction id means something in its own installation only, which each
+ * event names as its *cluster*.  After a restore elsewhere, events of the old
+ * cluster are judged by the snapshot that was stored there; those of the new
+ * one are all new then; those of any other are done up to the "horizon", the
+ * last id that had been drawn when the snapshot was taken.
+ *
+ * Delivery is at least once: what is handed out and not acknowledged is handed
+ * out again when the lease has ended.
+ *
+ * Locks: the consumer's row.  A poll skips it when somebody has it; an
+ * acknowledgement waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/xid8.h"
+
+#include "argument.h"
+#include "catalog.h"
+#include "compat.h"
+#include "consumer.h"
+#include "error.h"
+#include "lifecycle.h"
+#include "statement.h"
+#include "transition.h"
+
+#define POLL_ROWS_MAX	10000
+#define POLL_COLUMNS	15
+
+/* seconds; 0: keep what is not acknowledged */
+int			svc_event_max_retention = 0;
+
+static void check_types(Datum types);
+static bool is_known_type(const char *type);
+static bool begin_poll(Datum name, bool *has_window);
+static void open_window(Datum name);
+static void close_window(Datum name);
+static uint64 read_window(Datum name, int32 max_rows);
+static void hand_out(Datum name, Datum lease, int64 last_id);
+static bool consumer_exists(Datum name);
+pg_noreturn static void report_unknown_consumer(Datum name);
+pg_noreturn static void report_behind(Datum name);
+pg_noreturn static void report_bad_ack(Datum name, int64 upto, int64 position, int64 polled,
+									   bool nothing_polled);
+
+PG_FUNCTION_INFO_V1(svc_create_consumer);
+PG_FUNCTION_INFO_V1(svc_poll_events);
+PG_FUNCTION_INFO_V1(svc_ack_events);
+PG_FUNCTION_INFO_V1(svc_drop_consumer);
+PG_FUNCTION_INFO_V1(svc_purge_events);
+
+/*
+ * svc_create_consumer(name, from, types, customer_id) -> name
+ *
+ * From now: all that is visible is done.  From the beginning: nothing is.
+ */
+Datum
+svc_create_consumer(PG_FUNCTION_ARGS)
+{
+	static SvcStatement statement = {
+		"INSERT INTO @extschema@.svc_event_consumer"
+		" (name, types, customer_id, cluster, snapshot, horizon)"
+		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN pg_current_snapshot() END,"
+		"  CASE WHEN $2 THEN (SELECT last_value FROM @extschema@.svc_event_id_seq) END"
+		" ON CONFLICT (name) DO NOTHING",
+		5, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID}
+	};
+	Datum		values[5];
+	bool		isnull[5] = {false};
+	char	   *start;
+	SvcCall		call;
+
+	values[0] = svc_argument_id(fcinfo, 0, "consumer name");
+	start = TextDatumGetCString(svc_argument_id(fcinfo, 1, "start"));
+	if (strcmp(start, "now") != 0 && strcmp(start, "beginning") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown start \"%s\"", start),
+				 errdetail("A consumer starts somewhere in the event log."),
+				 errhint("The start is \"now\" or \"beginning\".")));
+	values[1] = BoolGetDatum(strcmp(start, "now") == 0);
+	isnull[2] = PG_ARGISNULL(2);
+	if (!isnull[2])
+	{
+		values[2] = PG_GETARG_DATUM(2);
+		check_types(values[2]);
+	}
+	values[3] = svc_argument_optional_id(fcinfo, 3, "customer id", &isnull[3]);
+	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
+
+	svc_call_begin(&call, fcinfo);
+	if (svc_statement_run(&statement, values, isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("consumer \"%s\" exists", TextDatumGetCString(values[0])),
+				 errdetail("A consumer's name is how it is told from others."),
+				 errhint("Choose another name, or drop the consumer first.")));
+	svc_call_end(&call);
+	return values[0];
+}
+
+/*
+ * svc_poll_events(name, max_rows, lease) -> events
+ */
+Datum
+svc_poll_events(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		name = svc_argument_id(fcinfo, 0, "consumer name");
+	int32		max_rows = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	bool		has_window;
+	SvcCall		call;
+
+	if (max_rows < 1 || max_rows > POLL_ROWS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be between 1 and %d", POLL_ROWS_MAX),
+				 errdetail("It is %d.", max_rows),
+				 errhint("Leave it out for 1000.")));
+	if (PG_ARGISNULL(2) ||
+		DatumGetBool(DirectFunctionCall2(interval_lt, PG_GETARG_DATUM(2),
+										 DirectFunctionCall3(interval_in, CStringGetDatum("0"),
+															 ObjectIdGetDatum(InvalidOid),
+															 Int32GetDatum(-1)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lease must not be negative or null"),
+				 errdetail("It is how long nobody else is handed anything."),
+				 errhint("Leave it out for 30 seconds.")));
+
+	InitMaterializedSRF(fcinfo, 0);
+	svc_call_begin(&call, fcinfo);
+	if (begin_poll(name, &has_window))
+	{
+		uint64		rows = has_window ? read_window(name, max_rows) : 0;
+		int64		last_id = 0;
+
+		if (rows == 0)
+		{
+			/* nothing is left of it, or there was none */
+			if (has_window)
+				close_window(name);
+			open_window(name);
+			rows = read_window(name, max_rows);
+		}
+		for (uint64 row = 0; row < rows; row++)
+		{
+			Datum		values[POLL_COLUMNS];
+			bool		isnull[POLL_COLUMNS];
+
+			for (int i = 0; i < POLL_COLUMNS; i++)
+				values[i] = svc_statement_value(row, i + 1, &isnull[i]);
+			last_id = DatumGetInt64(values[0]);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+		}
+		if (rows > 0)
+			hand_out(name, PG_GETARG_DATUM(2), last_id);
+		else
+			close_window(name);
+	}
+	svc_call_end(&call);
+	return (Datum) 0;
+}
+
+/*
+ * svc_ack_events(name, upto) -> upto
+ */
+Datum
+svc_ack_events(PG_FUNCTION_ARGS)
+{
+	static SvcStatement find = {
+		"SELECT position::bigint, polled_id::bigint FROM @extschema@.svc_event_consumer"
+		" WHERE name = $1 FOR UPDATE",
+		1, {TEXTOID}
+	};
+	static SvcStatement advance = {
+		"UPDATE @extschema@.svc_event_consumer SET position = $2, updated_at = now(),"
+		"  polled_id = CASE WHEN $2 < polled_id THEN polled_id END,"
+		"  leased_until = CASE WHEN $2 < polled_id THEN leased_until END"
+		" WHERE name = $1",
+		2, {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {svc_argument_id(fcinfo, 0, "consumer name"), PG_GETARG_DATUM(1)};
+	int64		upto;
+	int64		position;
+	int64		polled;
+	bool		nothing_polled;
+	bool		isnull;
+	SvcCall		call;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("upto must not be null"),
+				 errdetail("It is the id of the last event that is done."),
+				 errhint("Pass an id that svc_poll_events() has returned.")));
+	upto = PG_GETARG_INT64(1);
+
+	svc_call_begin(&call, fcinfo);
+	if (svc_statement_run(&find, values, NULL) == 0)
+		report_unknown_consumer(values[0]);
+	position = DatumGetInt64(svc_statement_value(0, 1, &isnull));
+	polled = DatumGetInt64(svc_statement_value(0, 2, &nothing_polled));
+
+	/* once more the same, whose answer was lost, is fine */
+	if (upto != position)
+	{
+		if (nothing_polled || upto < position || upto > polled)
+			report_bad_ack(values[0], upto, position, polled, nothing_polled);
+		svc_statement_run(&advance, values, NULL);
+	}
+	svc_call_end(&call);
+	PG_RETURN_INT64(upto);
+}
+
+/*
+ * svc_drop_consumer(name)
+ */
+Datum
+svc_drop_consumer(PG_FUNCTION_ARGS)
+{
+	static SvcStatement statement = {
+		"DELETE FROM @extschema@.svc_event_consumer WHERE name = $1",
+		1, {TEXTOID}
+	};
+	Datum		name = svc_argument_id(fcinfo, 0, "consumer name");
+	SvcCall		call;
+
+	svc_call_begin(&call, fcinfo);
+	if (svc_statement_run(&statement, &name, NULL) == 0)
+		report_unknown_consumer(name);
+	svc_call_end(&call);
+	PG_RETURN_VOID();
+}
+
+/*
+ * svc_purge_events(before) -> number of events deleted
+ *
+ * Locks all consumers, so that what is pending stays so until the end.
+ */
+Datum
+svc_purge_events(PG_FUNCTION_ARGS)
+{
+	Oid			argtypes[2] = {TIMESTAMPTZOID, INT4OID};
+	Datum		values[2] = {0, Int32GetDatum(svc_event_max_retention)};
+	uint64		purged;
+	SvcCall		call;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("before must not be null"),
+				 errdetail("Null would leave open what is meant."),
+				 errhint("Pass an instant in the past.")));
+	values[0] = PG_GETARG_DATUM(0);
+	if (PG_GETARG_TIMESTAMPTZ(0) > GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("before must not be in the future"),
+				 errdetail("It is %s.", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(0))),
+				 errhint("Pass an instant in the past.")));
+
+	svc_call_begin(&call, fcinfo);
+	svc_statement_run_once("SELECT count(*) FROM (SELECT FROM @extschema@.svc_event_consumer"
+						   " ORDER BY name FOR UPDATE) k WHERE $1 IS NOT NULL AND $2 IS NOT NULL",
+						   2, argtypes, values, NULL);
+#define PENDING \
+	"@extschema@.svc_event_is_pending(e.cluster, e.xid, e.id, k.cluster, k.snapshot," \
+	" k.horizon, k.window_cluster, k.window_snapshot, k.position)" \
+	" AND (k.types IS NULL OR e.type = ANY (k.types))" \
+	" AND (k.customer_id IS NULL OR e.customer_id = k.customer_id)"
+#define TOO_OLD \
+	"($2 > 0 AND e.occurred_at < now() - make_interval(secs => $2))"
+	svc_statement_run_once("UPDATE @extschema@.svc_event_consumer k SET is_behind = true"
+						   " WHERE EXISTS (SELECT FROM @extschema@.svc_event e"
+						   "  WHERE e.occurred_at < $1 AND " TOO_OLD " AND " PENDING ")",
+						   2, argtypes, values, NULL);
+	purged = svc_lifecycle_rewrite_once("DELETE FROM @extschema@.svc_event e WHERE e.occurred_at < $1"
+										" AND (" TOO_OLD " OR NOT EXISTS"
+										" (SELECT FROM @extschema@.svc_event_consumer k"
+										"  WHERE " PENDING "))",
+										2, argtypes, values);
+#undef PENDING
+#undef TOO_OLD
+	svc_call_end(&call);
+	PG_RETURN_INT64((int64) purged);
+}
+
+/* Event types are those that the lifecycles have. */
+static void
+check_types(Datum types)
+{
+	Datum	   *values;
+	bool	   *isnull;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(types), TEXTOID, -1, false, TYPALIGN_INT,
+					  &values, &isnull, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (isnull[i] || !is_known_type(TextDatumGetCString(values[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown event type \"%s\"",
+							isnull[i] ? "null" : TextDatumGetCString(values[i])),
+					 errdetail("Event types are svc.<noun>.<event in snake_case>."),
+					 errhint("svc_transitions() lists nouns and events.")));
+	}
+}
+
+static bool
+is_known_type(const char *type)
+{
+	for (int n = 0; n < svc_transition_count(); n++)
+	{
+		const SvcTransition *t = svc_transition_get(n);
+
+		for (int i = 0; i < t->event_count; i++)
+		{
+			if (strcmp(type, psprintf("svc.%s.%s", svc_noun_info(t->noun)->name,
+									  t->events[i].type)) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Lock the consumer; false when there is nothing for us. */
+static bool
+begin_poll(Datum name, bool *has_window)
+{
+	static SvcStatement statement = {
+		"SELECT window_snapshot IS NOT NULL, is_behind::boolean,"
+		"  polled_id IS NOT NULL AND leased_until > clock_timestamp()"
+		" FROM @extschema@.svc_event_consumer WHERE name = $1 FOR UPDATE SKIP LOCKED",
+		1, {TEXTOID}
+	};
+	bool		isnull;
+
+	if (svc_statement_run(&statement, &name, NULL) == 0)
+	{
+		if (!consumer_exists(name))
+			report_unknown_consumer(name);
+		return false;
+	}
+	*has_window = DatumGetBool(svc_statement_value(0, 1, &isnull));
+	if (DatumGetBool(svc_statement_value(0, 2, &isnull)))
+		report_behind(name);
+	return !DatumGetBool(svc_statement_value(0, 3, &isnull));
+}
+
+/* Open a window up to now, with ourselves as still running. */
+static void
+open_window(Datum name)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
+		"  window_cluster = $2,"
+		"  window_horizon = (SELECT last_value FROM @extschema@.svc_event_id_seq),"
+		"  window_snapshot = (SELECT format('%s:%s:%s', least(pg_snapshot_xmin(c.s)::text::numeric, c.me),"
+		"    pg_snapshot_xmax(c.s), (SELECT string_agg(r.x::text, ',' ORDER BY r.x) FROM"
+		"     (SELECT x::text::numeric AS x FROM pg_snapshot_xip(c.s) x"
+		"      UNION SELECT c.me WHERE c.me < pg_snapshot_xmax(c.s)::text::numeric) r))::pg_snapshot"
+		"   FROM (SELECT pg_current_snapshot() AS s, $3::text::numeric AS me) c)"
+		" WHERE name = $1",
+		3, {TEXTOID, INT8OID, XID8OID}
+	};
+	Datum		values[3] = {name, Int64GetDatum((int64) GetSystemIdentifier()),
+	FullTransactionIdGetDatum(GetTopFullTransactionId())};
+
+	svc_statement_run(&statement, values, NULL);
+}
+
+/* All of the window is done. */
+static void
+close_window(Datum name)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
+		"  cluster = window_cluster, snapshot = window_snapshot, horizon = window_horizon,"
+		"  window_cluster = NULL, window_snapshot = NULL, window_horizon = NULL,"
+		"  polled_id = NULL, leased_until = NULL"
+		" WHERE name = $1 AND window_snapshot IS NOT NULL",
+		1, {TEXTOID}
+	};
+
+	svc_statement_run(&statement, &name, NULL);
+}
+
+/*
+ * Read a page of the window.  Prepared for each poll, because the best plan
+ * depends on how much there is: by id when there is much, by transaction when
+ * there is little.  The bound on xid says nothing that the snapshots do not
+ * say, but an index can use it.
+ */
+static uint64
+read_window(Datum name, int32 max_rows)
+{
+	static SvcStatement find = {
+		"SELECT types, customer_id, cluster, snapshot, horizon, window_cluster, window_snapshot,"
+		"  position, pg_snapshot_xmin(snapshot), cluster = window_cluster AND snapshot IS NOT NULL"
+		" FROM @extschema@.svc_event_consumer WHERE name = $1",
+		1, {TEXTOID}
+	};
+	Oid			argtypes[10] = {TEXTARRAYOID, TEXTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
+	PG_SNAPSHOTOID, INT8OID, XID8OID, INT4OID};
+	Datum		values[10];
+	bool		isnull[10];
+	bool		not_known;
+	bool		is_home;
+
+	svc_statement_run(&find, &name, NULL);
+	for (int i = 0; i < 9; i++)
+		values[i] = svc_statement_value(0, i + 1, &isnull[i]);
+	is_home = DatumGetBool(svc_statement_value(0, 10, &not_known)) && !not_known;
+	values[9] = Int32GetDatum(max_rows);
+	isnull[9] = false;
+
+	return svc_statement_run_once(psprintf(
+										   "SELECT e.id, e.type, e.customer_id, e.noun, e.entity_id, e.revision, e.event,"
+										   "  e.action, e.from_status, e.to_status, e.occurred_at, e.actor, e.request_id, e.changes,"
+										   "  jsonb_strip_nulls(jsonb_build_object('specversion', '1.0', 'id', e.id::text,"
+										   "   'source', '/svc/' || e.cluster, 'type', e.type, 'subject', e.entity_id,"
+										   "   'time', to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
+										   "   'datacontenttype', 'application/json')) || jsonb_build_object('data',"
+										   "   jsonb_build_object('customer_id', e.customer_id, 'revision', e.revision, 'action', e.action,"
+										   "    'from_status', e.from_status, 'to_status', e.to_status, 'actor', e.actor,"
+										   "    'request_id', e.request_id, 'changes', e.changes))"
+										   " FROM @extschema@.svc_event e"
+										   " WHERE e.id > $8 AND %s"
+										   "  AND (e.cluster <> $6 OR pg_visible_in_snapshot(e.xid, $7))"
+										   "  AND CASE WHEN e.cluster = $3 THEN $4 IS NULL OR NOT pg_visible_in_snapshot(e.xid, $4)"
+										   "   ELSE $5 IS NULL OR e.id > $5 END"
+										   "  AND ($1 IS NULL OR e.type = ANY ($1)) AND ($2 IS NULL OR e.customer_id = $2)"
+										   " ORDER BY e.id LIMIT $10",
+										   is_home ? "e.cluster = $6 AND e.xid >= $9" : "($9 IS NULL OR $9 IS NOT NULL)"),
+								  10, argtypes, values, isnull);
+}
+
+static void
+hand_out(Datum name, Datum lease, int64 last_id)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_event_consumer SET polled_id = greatest(polled_id, $2),"
+		"  leased_until = clock_timestamp() + $3, updated_at = now() WHERE name = $1",
+		3, {TEXTOID, INT8OID, INTERVALOID}
+	};
+	Datum		values[3] = {name, Int64GetDatum(last_id), lease};
+
+	svc_statement_run(&statement, values, NULL);
+}
+
+static bool
+consumer_exists(Datum name)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_event_consumer WHERE name = $1",
+		1, {TEXTOID}
+	};
+
+	return svc_statement_run(&statement, &name, NULL) > 0;
+}
+
+static void
+report_unknown_consumer(Datum name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("consumer \"%s\" does not exist", TextDatumGetCString(name)),
+			 errdetail("Table \"svc_event_consumer\" has no such row."),
+			 errhint("Create it with svc_create_consumer().")));
+}
+
+static void
+report_behind(Datum name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_EVENTS_PURGED),
+			 errmsg("events that consumer \"%s\" has not read were purged", TextDatumGetCString(name)),
+			 errdetail("They were older than svc.event_max_retention."),
+			 errhint("Bring its data up to date by other means, then drop and create it.")));
+}
+
+static void
+report_bad_ack(Datum name, int64 upto, int64 position, int64 polled, bool nothing_polled)
+{
+	if (nothing_polled)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("consumer \"%s\" has nothing to acknowledge", TextDatumGetCString(name)),
+				 errdetail("Event " INT64_FORMAT " was to be acknowledged.", upto),
+				 errhint("Poll first.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 upto > polled ?
+			 errmsg("event " INT64_FORMAT " is beyond what was polled", upto) :
+			 errmsg("event " INT64_FORMAT " is below what was acknowledged before", upto),
+			 errdetail("Consumer \"%s\" can acknowledge events from " INT64_FORMAT " to " INT64_FORMAT ".",
+					   TextDatumGetCString(name), position, polled),
+			 errhint("Pass an id that svc_poll_events() has returned.")));
+}
