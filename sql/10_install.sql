@@ -117,10 +117,10 @@ CREATE FUNCTION svc_install(owner name DEFAULT NULL) RETURNS text
     SET client_min_messages = warning
 AS $svc_install$
 DECLARE
-    tables CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
+    relations CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
         'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
         'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
-        'svc_usage', 'svc_event', 'svc_event_consumer'];
+        'svc_usage', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];
     superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     schema name;
     schema_oid oid;
@@ -154,7 +154,7 @@ BEGIN
     FOR relation, old_owner IN
         SELECT c.relname, r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
         WHERE c.relnamespace = schema_oid
-          AND (c.relname = ANY (tables) OR c.relname = 'svc_event_id_seq')
+          AND (c.relname = ANY (relations) OR c.relname = 'svc_event_id_seq')
     LOOP
         IF NOT (old_owner = 'svc_owner' OR old_owner = current_user OR
                 old_owner IS NOT DISTINCT FROM owner OR
@@ -192,7 +192,7 @@ BEGIN
     END IF;
 
     -- privileges and ownership
-    FOREACH relation IN ARRAY tables LOOP
+    FOREACH relation IN ARRAY relations LOOP
         IF EXISTS (SELECT FROM pg_class WHERE relnamespace = schema_oid AND relname = relation
                    AND pg_get_userbyid(relowner) <> new_owner) THEN
             EXECUTE format('ALTER TABLE %I.%I OWNER TO %I', schema, relation, new_owner);

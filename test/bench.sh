@@ -14,10 +14,13 @@ printf 'machine: %s, %s cores, %s; PostgreSQL %s, shared_buffers %s, fsync %s\n'
     "$(awk '/MemTotal/ {printf "%d GiB", $2 / 1048576}' /proc/meminfo)" \
     "$(psql -AtXc 'SHOW server_version')" "$(psql -AtXc 'SHOW shared_buffers')" "$(psql -AtXc 'SHOW fsync')"
 
-for scenario in *.sql; do
+for scenario in *.sql *.sh; do
     dropdb --if-exists svc_bench 2>/dev/null
     createdb svc_bench
     psql -qX -d svc_bench -v ON_ERROR_STOP=1 -o /dev/null \
         -c 'CREATE EXTENSION svc' -c 'SELECT svc_install()'
-    psql -qX -d svc_bench -f "$scenario"
+    case $scenario in
+        *.sql) psql -qX -d svc_bench -f "$scenario" ;;
+        *.sh) PGDATABASE=svc_bench bash "$scenario" ;;
+    esac
 done
