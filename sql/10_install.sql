@@ -154,8 +154,9 @@ BEGIN
     FOR relation, old_owner IN
         SELECT c.relname, r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
         WHERE c.relnamespace = schema_oid
-          AND (c.relname = ANY (relations) OR c.relname = 'svc_event_id_seq')
+          AND starts_with(c.relname::text, 'svc_')
     LOOP
+        -- (indexes count: one in our index's place would keep it from being made)
         IF NOT (old_owner = 'svc_owner' OR old_owner = current_user OR
                 old_owner IS NOT DISTINCT FROM owner OR
                 EXISTS (SELECT FROM pg_roles WHERE rolname = old_owner AND rolsuper) OR
@@ -188,7 +189,8 @@ BEGIN
         RAISE EXCEPTION 'the tables of svc must not be owned by a superuser'
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = format('Role "%s" is one, and functions of svc run as the owner of the tables.', new_owner),
-                  HINT = 'Leave out the owner to have role "svc_owner" made.';
+                  HINT = CASE new_owner WHEN 'svc_owner' THEN 'Run ALTER ROLE svc_owner NOSUPERUSER.'
+                         ELSE 'Leave out the owner to have role "svc_owner" made.' END;
     END IF;
 
     -- privileges and ownership

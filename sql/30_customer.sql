@@ -46,7 +46,7 @@ CREATE FUNCTION svc_delete_customer(customer_id text, force boolean DEFAULT fals
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_action';
 COMMENT ON FUNCTION svc_delete_customer(text, boolean, text, bigint) IS
-'Action delete of a customer: prospect, active, at-risk, suspended, reactivated, churned, merged to deleted. Returns the new status; a row that is there already stays, without an event. The row stays as a tombstone: personal columns are emptied, and removed from the changes of the customer''s events; other rows are kept. Raises SV014 while a subscription is open, unless force. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Action delete of a customer: prospect, active, at-risk, suspended, reactivated, churned, merged to deleted. Returns the new status; a row that is there already stays, without an event. The row stays as a tombstone: personal columns are emptied, and removed from the changes of the customer''s events; other rows are kept. Raises SV014 while a subscription is open, unless force. reason: not kept, since it may tell who it was. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
 
 CREATE FUNCTION svc_merge_customer(from_id text, into_id text) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -26,19 +26,45 @@ RETURNS text
 COMMENT ON FUNCTION svc_create_consumer(text, text, text[], text) IS
 'Creates a consumer of the event log and returns its name. from (write "from" in named notation): now, for events that are not committed yet, or beginning, for all that the log has. types: event types such as svc.entitlement.exhausted; null is all. customer_id: null is all. Raises 42710 when it exists, 22023 for an unknown start or event type, 22004 for a null name.';
 
+CREATE TYPE svc_polled_event AS (
+    id bigint, type text, customer_id text, noun text, entity_id text, revision bigint,
+    event text, action text, from_status text, to_status text, occurred_at timestamptz,
+    actor text, request_id text, changes jsonb, cluster bigint
+);
+COMMENT ON TYPE svc_polled_event IS
+'An event as svc_poll_events() hands it out; the attributes are the columns of svc_event.';
+
 CREATE FUNCTION svc_poll_events(
     name text,
     max_rows integer DEFAULT 1000,
-    lease interval DEFAULT '30 seconds',
-    OUT id bigint, OUT type text, OUT customer_id text, OUT noun text, OUT entity_id text,
-    OUT revision bigint, OUT event text, OUT action text, OUT from_status text, OUT to_status text,
-    OUT occurred_at timestamptz, OUT actor text, OUT request_id text, OUT changes jsonb,
-    OUT cloudevent jsonb)
-RETURNS SETOF record
+    lease interval DEFAULT '30 seconds')
+RETURNS SETOF svc_polled_event
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_poll_events';
 COMMENT ON FUNCTION svc_poll_events(text, integer, interval) IS
-'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease: nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. cloudevent: the event in the JSON format of CloudEvents 1.0. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
+'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease: nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. svc_cloudevent() makes a CloudEvent of each. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
+
+CREATE FUNCTION svc_cloudevent(event svc_polled_event) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN event IS NOT NULL OR (event).id IS NOT NULL THEN jsonb_build_object(
+    'specversion', '1.0',
+    'id', (event).id::text,
+    'source', '/svc/' || (event).cluster,
+    'type', (event).type,
+    'subject', (event).entity_id,
+    'time', to_char((event).occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'datacontenttype', 'application/json',
+    'data', jsonb_build_object(
+        'customer_id', (event).customer_id,
+        'revision', (event).revision,
+        'action', (event).action,
+        'from_status', (event).from_status,
+        'to_status', (event).to_status,
+        'actor', (event).actor,
+        'request_id', (event).request_id,
+        'changes', (event).changes)) END;
+COMMENT ON FUNCTION svc_cloudevent(svc_polled_event) IS
+'An event in the JSON format of CloudEvents 1.0: SELECT svc_cloudevent(e) FROM svc_poll_events(...) AS e. Null for null.';
 
 CREATE FUNCTION svc_ack_events(name text, upto bigint) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE

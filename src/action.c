@@ -371,6 +371,8 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 
 	if (call.customer_id != 0)
 		svc_gate_hold_customer(call.customer_id);
+	else if (target->special != NULL && target->special->alone)
+		svc_gate_take_customer(call.id);
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(revision))
 		svc_gate_check_revision(&call.row, call.noun, call.id, PG_GETARG_INT64(revision));

@@ -35,6 +35,9 @@ typedef struct SvcAction
 
 	/* Is it an error, not a no-op, to call it in the status it leads to? */
 	bool		never_idle;
+
+	/* Must nobody else do anything with the customer meanwhile? */
+	bool		alone;
 } SvcAction;
 
 /* A column to be set. */

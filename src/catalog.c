@@ -15,7 +15,9 @@
  * addition it sets search_path to the system's schema, because an operator in
  * a statement is looked up by name: with the caller's path, a caller could
  * have an operator of his own run as the owner.  On error both are put back
- * by the abort of the surrounding (sub)transaction.
+ * by the abort of the surrounding (sub)transaction.  What the owner defers to
+ * the end of the transaction, a constraint trigger of his own, runs as whoever
+ * commits, as on any table.
  *
  * What is looked up is cached per backend and forgotten when the schema or
  * svc_meta changes.
@@ -114,7 +116,8 @@ svc_call_keep(SvcCall *call, Datum value)
 }
 
 /*
- * Put back what svc_call_begin() changed.  This frees all that the call's
+ * Put back what svc_call_begin() changed, and any setting that a trigger on our
+ * tables has made meanwhile: it must not follow the caller home.  This frees all that the call's
  * statements have returned; svc_call_keep() saves a result from it.
  */
 void
@@ -122,7 +125,7 @@ svc_call_end(SvcCall *call)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	AtEOXact_GUC(true, call->guc_level);
+	AtEOXact_GUC(false, call->guc_level);
 	SetUserIdAndSecContext(call->caller, call->caller_context);
 }
 

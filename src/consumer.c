@@ -34,6 +34,11 @@
  * one are all new then; those of any other are done up to the "horizon", the
  * last id that had been drawn when the snapshot was taken.
  *
+ * Where to look: not at five million events that are done.  All events up to
+ * the "floor" are.  The last id that was drawn before a snapshot becomes the
+ * floor as soon as all transactions that were running then have ended: whoever
+ * began later has drawn a greater one.  Until then it is the "next_floor".
+ *
  * Delivery is at least once: what is handed out and not acknowledged is handed
  * out again when the lease has ended.
  *
@@ -68,9 +73,21 @@
 #define POLL_ROWS_MAX	10000
 #define POLL_COLUMNS	15
 
+/*
+ * The snapshot s of this moment, in which a transaction, the parameter "me", is
+ * still running.
+ */
+#define SNAPSHOT_WITH_SELF(me) \
+	"SELECT format('%s:%s:%s', least(pg_snapshot_xmin(c.s)::text::numeric, c.me)," \
+	"   pg_snapshot_xmax(c.s), (SELECT string_agg(r.x::text, ',' ORDER BY r.x) FROM" \
+	"    (SELECT x::text::numeric AS x FROM pg_snapshot_xip(c.s) x" \
+	"     UNION SELECT c.me WHERE c.me < pg_snapshot_xmax(c.s)::text::numeric) r))::pg_snapshot AS s" \
+	" FROM (SELECT pg_current_snapshot() AS s, " me "::text::numeric AS me) c"
+
 /* seconds; 0: keep what is not acknowledged */
 int			svc_event_max_retention = 0;
 
+static int64 last_drawn_id(void);
 static void check_types(Datum types);
 static bool is_known_type(const char *type);
 static bool begin_poll(Datum name, bool *has_window);
@@ -93,21 +110,24 @@ PG_FUNCTION_INFO_V1(svc_purge_events);
 /*
  * svc_create_consumer(name, from, types, customer_id) -> name
  *
- * From now: all that is visible is done.  From the beginning: nothing is.
+ * From now: all that is visible is done, and what this transaction writes is
+ * not.  From the beginning: nothing is done.
  */
 Datum
 svc_create_consumer(PG_FUNCTION_ARGS)
 {
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_event_consumer"
-		" (name, types, customer_id, cluster, snapshot, horizon)"
-		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN pg_current_snapshot() END,"
-		"  CASE WHEN $2 THEN (SELECT last_value FROM @extschema@.svc_event_id_seq) END"
+		" (name, types, customer_id, cluster, snapshot, horizon, floor, next_floor, next_floor_xmax)"
+		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN c.s END, CASE WHEN $2 THEN $6 END,"
+		"  CASE WHEN $2 AND pg_snapshot_xmin(c.s) = pg_snapshot_xmax(c.s) THEN $6 ELSE 0 END,"
+		"  CASE WHEN $2 THEN $6 END, CASE WHEN $2 THEN pg_snapshot_xmax(c.s) END"
+		" FROM (" SNAPSHOT_WITH_SELF("$7") ") c"
 		" ON CONFLICT (name) DO NOTHING",
-		5, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID}
+		7, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID}
 	};
-	Datum		values[5];
-	bool		isnull[5] = {false};
+	Datum		values[7];
+	bool		isnull[7] = {false};
 	char	   *start;
 	SvcCall		call;
 
@@ -130,6 +150,8 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
 
 	svc_call_begin(&call, fcinfo);
+	values[5] = Int64GetDatum(last_drawn_id());
+	values[6] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	if (svc_statement_run(&statement, values, isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -327,6 +349,30 @@ svc_purge_events(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) purged);
 }
 
+/*
+ * The last event id that was drawn, or 0 when that cannot be told.
+ *
+ * To be called before the snapshot is taken that it is to go with: whoever gets
+ * his transaction id after that snapshot draws a greater one.  Not so where the
+ * transaction has its snapshot already, or where sessions draw in advance.
+ */
+static int64
+last_drawn_id(void)
+{
+	static SvcStatement statement = {
+		"SELECT CASE WHEN q.seqcache <> 1 THEN 0 WHEN s.is_called THEN s.last_value"
+		"  ELSE s.last_value - 1 END"
+		" FROM @extschema@.svc_event_id_seq s JOIN pg_sequence q ON q.seqrelid = s.tableoid",
+		0, {0}
+	};
+	bool		isnull;
+
+	if (IsolationUsesXactSnapshot())
+		return 0;
+	svc_statement_run(&statement, NULL, NULL);
+	return DatumGetInt64(svc_statement_value(0, 1, &isnull));
+}
+
 /* Event types are those that the lifecycles have. */
 static void
 check_types(Datum types)
@@ -396,18 +442,21 @@ open_window(Datum name)
 {
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
-		"  window_cluster = $2,"
-		"  window_horizon = (SELECT last_value FROM @extschema@.svc_event_id_seq),"
-		"  window_snapshot = (SELECT format('%s:%s:%s', least(pg_snapshot_xmin(c.s)::text::numeric, c.me),"
-		"    pg_snapshot_xmax(c.s), (SELECT string_agg(r.x::text, ',' ORDER BY r.x) FROM"
-		"     (SELECT x::text::numeric AS x FROM pg_snapshot_xip(c.s) x"
-		"      UNION SELECT c.me WHERE c.me < pg_snapshot_xmax(c.s)::text::numeric) r))::pg_snapshot"
-		"   FROM (SELECT pg_current_snapshot() AS s, $3::text::numeric AS me) c)"
+		"  window_cluster = $2, window_horizon = $4, window_floor = w.floor,"
+		"  next_floor = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor ELSE $4 END,"
+		"  next_floor_xmax = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor_xmax ELSE pg_snapshot_xmax(w.s) END,"
+		"  window_snapshot = w.s"
+		" FROM (SELECT n.s, coalesce(k.next_floor_xmax <= pg_snapshot_xmin(n.s), true) AS is_mature,"
+		"   CASE WHEN k.next_floor_xmax <= pg_snapshot_xmin(n.s) THEN k.next_floor ELSE k.floor END AS floor"
+		"  FROM @extschema@.svc_event_consumer k CROSS JOIN LATERAL ("
+		SNAPSHOT_WITH_SELF("$3") ") n"
+		"  WHERE k.name = $1) w"
 		" WHERE name = $1",
-		3, {TEXTOID, INT8OID, XID8OID}
+		4, {TEXTOID, INT8OID, XID8OID, INT8OID}
 	};
-	Datum		values[3] = {name, Int64GetDatum((int64) GetSystemIdentifier()),
-	FullTransactionIdGetDatum(GetTopFullTransactionId())};
+	Datum		values[4] = {name, Int64GetDatum((int64) GetSystemIdentifier()),
+		FullTransactionIdGetDatum(GetTopFullTransactionId()),
+	Int64GetDatum(last_drawn_id())};
 
 	svc_statement_run(&statement, values, NULL);
 }
@@ -419,6 +468,7 @@ close_window(Datum name)
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
 		"  cluster = window_cluster, snapshot = window_snapshot, horizon = window_horizon,"
+		"  floor = window_floor, window_floor = NULL,"
 		"  window_cluster = NULL, window_snapshot = NULL, window_horizon = NULL,"
 		"  polled_id = NULL, leased_until = NULL"
 		" WHERE name = $1 AND window_snapshot IS NOT NULL",
@@ -429,53 +479,42 @@ close_window(Datum name)
 }
 
 /*
- * Read a page of the window.  Prepared for each poll, because the best plan
- * depends on how much there is: by id when there is much, by transaction when
- * there is little.  The bound on xid says nothing that the snapshots do not
- * say, but an index can use it.
+ * Read a page of the window.
+ *
+ * Prepared for each poll: the consumer's values are constants to the planner,
+ * which then does not evaluate what they decide.
  */
 static uint64
 read_window(Datum name, int32 max_rows)
 {
 	static SvcStatement find = {
 		"SELECT types, customer_id, cluster, snapshot, horizon, window_cluster, window_snapshot,"
-		"  position, pg_snapshot_xmin(snapshot), cluster = window_cluster AND snapshot IS NOT NULL"
+		"  greatest(position, floor)"
 		" FROM @extschema@.svc_event_consumer WHERE name = $1",
 		1, {TEXTOID}
 	};
-	Oid			argtypes[10] = {TEXTARRAYOID, TEXTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
-	PG_SNAPSHOTOID, INT8OID, XID8OID, INT4OID};
-	Datum		values[10];
-	bool		isnull[10];
-	bool		not_known;
-	bool		is_home;
+	Oid			argtypes[9] = {TEXTARRAYOID, TEXTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
+	PG_SNAPSHOTOID, INT8OID, INT4OID};
+	Datum		values[9];
+	bool		isnull[9];
 
 	svc_statement_run(&find, &name, NULL);
-	for (int i = 0; i < 9; i++)
+	for (int i = 0; i < 8; i++)
 		values[i] = svc_statement_value(0, i + 1, &isnull[i]);
-	is_home = DatumGetBool(svc_statement_value(0, 10, &not_known)) && !not_known;
-	values[9] = Int32GetDatum(max_rows);
-	isnull[9] = false;
+	values[8] = Int32GetDatum(max_rows);
+	isnull[8] = false;
 
-	return svc_statement_run_once(psprintf(
-										   "SELECT e.id, e.type, e.customer_id, e.noun, e.entity_id, e.revision, e.event,"
-										   "  e.action, e.from_status, e.to_status, e.occurred_at, e.actor, e.request_id, e.changes,"
-										   "  jsonb_strip_nulls(jsonb_build_object('specversion', '1.0', 'id', e.id::text,"
-										   "   'source', '/svc/' || e.cluster, 'type', e.type, 'subject', e.entity_id,"
-										   "   'time', to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
-										   "   'datacontenttype', 'application/json')) || jsonb_build_object('data',"
-										   "   jsonb_build_object('customer_id', e.customer_id, 'revision', e.revision, 'action', e.action,"
-										   "    'from_status', e.from_status, 'to_status', e.to_status, 'actor', e.actor,"
-										   "    'request_id', e.request_id, 'changes', e.changes))"
-										   " FROM @extschema@.svc_event e"
-										   " WHERE e.id > $8 AND %s"
-										   "  AND (e.cluster <> $6 OR pg_visible_in_snapshot(e.xid, $7))"
-										   "  AND CASE WHEN e.cluster = $3 THEN $4 IS NULL OR NOT pg_visible_in_snapshot(e.xid, $4)"
-										   "   ELSE $5 IS NULL OR e.id > $5 END"
-										   "  AND ($1 IS NULL OR e.type = ANY ($1)) AND ($2 IS NULL OR e.customer_id = $2)"
-										   " ORDER BY e.id LIMIT $10",
-										   is_home ? "e.cluster = $6 AND e.xid >= $9" : "($9 IS NULL OR $9 IS NOT NULL)"),
-								  10, argtypes, values, isnull);
+	return svc_statement_run_once("SELECT id, type, customer_id, noun, entity_id, revision, event, action,"
+								  "  from_status, to_status, occurred_at, actor, request_id, changes, cluster"
+								  " FROM @extschema@.svc_event e"
+								  " WHERE id > $8"
+								  "  AND (cluster <> $6 OR pg_visible_in_snapshot(xid, $7))"
+								  "  AND CASE WHEN cluster = $3 THEN $4 IS NULL OR NOT pg_visible_in_snapshot(xid, $4)"
+								  "   ELSE $5 IS NULL OR id > $5 END"
+								  "  AND ($1 IS NULL OR type = ANY ($1))"
+								  "  AND ($2 IS NULL OR customer_id = $2)"
+								  " ORDER BY id LIMIT $9",
+								  9, argtypes, values, isnull);
 }
 
 static void

@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -37,8 +38,10 @@
 static SvcColumn id_column = {"id"};
 static SvcColumn status_column = {"status"};
 static SvcColumn risk_level_column = {"risk_level"};
+static SvcColumn timezone_column = {"timezone"};
 
 static void check(SvcRowChange *change);
+static void check_timezone(const char *timezone_name);
 static bool is_at_risk(const char *risk_level);
 static void imply(SvcRowChange *change, const char *action);
 static void conclude(SvcRowChange *change, const char *action);
@@ -50,7 +53,7 @@ static void check_no_subscription(SvcRowChange *change);
 static void refuse_open_subscriptions(Datum id);
 
 static const SvcAction actions[] = {
-	{"svc_delete_customer", SVC_CUSTOMER, "delete", NULL, prepare_delete},
+	{"svc_delete_customer", SVC_CUSTOMER, "delete", NULL, prepare_delete, .alone = true},
 };
 
 void
@@ -73,6 +76,8 @@ check(SvcRowChange *change)
 	char	   *status;
 	bool		at_risk;
 
+	if (change->is_insert || svc_row_column_differs(change, &timezone_column))
+		check_timezone(svc_row_new_text(change, &timezone_column));
 	if (change->is_insert || !svc_lifecycle_is_update(change) ||
 		svc_row_column_differs(change, &status_column) ||
 		!svc_row_column_differs(change, &risk_level_column))
@@ -84,6 +89,18 @@ check(SvcRowChange *change)
 		svc_row_set_text(change, &status_column, "at-risk");
 	else if (!at_risk && strcmp(status, "at-risk") == 0)
 		svc_row_set_text(change, &status_column, "active");
+}
+
+/* Periods are reckoned in it, so it must be one. */
+static void
+check_timezone(const char *timezone_name)
+{
+	if (timezone_name != NULL && pg_tzset(timezone_name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" is not known", timezone_name),
+				 errdetail("A customer's time zone is where its periods begin and end."),
+				 errhint("View pg_timezone_names lists the names, such as \"Europe/Berlin\".")));
 }
 
 static bool
@@ -162,12 +179,18 @@ static void
 delete_merged(Datum id)
 {
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER, .action = "delete"};
+	static SvcStatement lock = {
+		"SELECT count(*) FROM (SELECT FROM @extschema@.svc_customer"
+		" WHERE merged_into = $1 ORDER BY id FOR UPDATE) c",
+		1, {TEXTOID}
+	};
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_customer SET status = 'deleted'"
 		" WHERE merged_into = $1 AND status = 'merged'",
 		1, {TEXTOID}
 	};
 
+	svc_statement_run(&lock, &id, NULL);
 	svc_lifecycle_write(&deed, &statement, &id, NULL);
 }
 
@@ -208,18 +231,13 @@ quote_list(const char *list)
  * svc_delete_customer(customer_id, force, reason, revision)
  *
  * Refused while a subscription is open, unless forced.  The customer is locked
- * FOR UPDATE, so that none is made meanwhile.
+ * FOR UPDATE ("alone"), so that none is made meanwhile.
  */
 static void
 prepare_delete(SvcActionCall *call)
 {
-	static SvcStatement lock = {
-		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR UPDATE",
-		1, {TEXTOID}
-	};
 	FunctionCallInfo fcinfo = call->fcinfo;
 
-	svc_statement_run(&lock, &call->id, NULL);
 	if (!svc_argument_bool(fcinfo, call->first_argument, "force"))
 		refuse_open_subscriptions(call->id);
 }
@@ -229,10 +247,13 @@ static void
 check_no_subscription(SvcRowChange *change)
 {
 	bool		isnull;
+	Datum		id;
 	SvcCall		call;
 
 	svc_call_begin(&call, change->fcinfo);
-	refuse_open_subscriptions(svc_row_new(change, &id_column, &isnull));
+	id = svc_row_new(change, &id_column, &isnull);
+	svc_gate_take_customer(id);
+	refuse_open_subscriptions(id);
 	svc_call_end(&call);
 }
 

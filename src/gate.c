@@ -62,6 +62,18 @@ svc_gate_hold_customer(Datum customer_id)
 	svc_statement_run(&statement, &customer_id, NULL);
 }
 
+/* Be alone with a customer: nobody else acts on it, or on its rows, meanwhile. */
+void
+svc_gate_take_customer(Datum customer_id)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR UPDATE",
+		1, {TEXTOID}
+	};
+
+	svc_statement_run(&statement, &customer_id, NULL);
+}
+
 /* Lock a row and say what it is like; raises SV008 when there is none. */
 void
 svc_gate_lock_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id)

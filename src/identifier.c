@@ -112,7 +112,8 @@ fill_uuid(uint8 *uuid)
 	if (!pg_strong_random(uuid + 8, 8))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
+				 errmsg("could not generate random bytes"),
+				 errhint("The operating system's source of random numbers is not available.")));
 	uuid[8] = (uuid[8] & 0x3F) | 0x80;
 }
 

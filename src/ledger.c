@@ -20,6 +20,8 @@
  * before that call is durable.  The first call may have committed without
  * waiting for the disk; we flush the log up to its end, which is behind any
  * commit that we can have seen.
+ *
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -12,7 +12,7 @@
  * transition table that explains the change or refuses it, and moves the
  * row's revision on by one for each event of that line.
  *
- * AFTER (zzz_svc_event; only when revision or status changed): looks the
+ * AFTER (zzz_svc_event_insert, zzz_svc_event_update; only when revision or status changed): looks the
  * change up again, in case a trigger that sorts later still changed the row,
  * and appends the events.
  *

@@ -93,13 +93,13 @@ svc_noun_info(SvcNoun noun)
 	return &nouns[noun];
 }
 
-/* Find a noun by its full name; false when there is none of that name. */
+/* Find a noun by its full or short name; false when there is none of that name. */
 bool
 svc_noun_find(const char *name, SvcNoun *noun)
 {
 	for (int i = 0; i < SVC_NOUN_COUNT; i++)
 	{
-		if (strcmp(nouns[i].name, name) == 0)
+		if (strcmp(nouns[i].name, name) == 0 || strcmp(nouns[i].short_name, name) == 0)
 		{
 			*noun = (SvcNoun) i;
 			return true;

@@ -99,7 +99,8 @@ svc_property_insert(SvcNoun noun, Datum customer_id, Jsonb *properties)
 /*
  * Update a row of a noun from an object of properties; a property that is
  * null becomes NULL.  "action" is what is done, "fixed" lists columns that it
- * cannot change, "further" is SQL that it sets besides.  Returns the row's
+ * cannot change, "further" is what it sets besides, SQL
+ * that begins with a comma, or empty.  Returns the row's
  * status.
  */
 Datum
@@ -116,7 +117,11 @@ svc_property_update(SvcNoun noun, const char *action, const char *fixed,
 	char	   *sql;
 
 	check_properties(noun, properties, fixed, &lists);
-	if (lists.names.len == 0)
+	if (lists.names.len == 0 && further[0] != '\0')
+		sql = psprintf("UPDATE @extschema@.%s SET %s WHERE id = $2%s AND $1 IS NOT NULL"
+					   " RETURNING status::text",
+					   table, further + strlen(", "), owned ? " AND customer_id = $3" : "");
+	else if (lists.names.len == 0)
 		sql = psprintf("SELECT status::text FROM @extschema@.%s WHERE id = $2%s AND $1 IS NOT NULL",
 					   table, owned ? " AND customer_id = $3" : "");
 	else

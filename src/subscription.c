@@ -83,7 +83,7 @@ static void
 check_plan(SvcRowChange *change)
 {
 	static SvcStatement statement = {
-		"SELECT status::text FROM @extschema@.svc_plan WHERE id = $1 FOR KEY SHARE",
+		"SELECT status::text FROM @extschema@.svc_plan WHERE id = $1 FOR SHARE",
 		1, {TEXTOID}
 	};
 	bool		isnull;
@@ -232,6 +232,8 @@ prepare_renew(SvcActionCall *call)
 	if (isnull)
 		svc_action_refuse(call, "it has no current period",
 						  "Set current_period_start and current_period_end first.");
+	if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(start)))
+		svc_action_refuse(call, "its current period has no end", "Set current_period_end first.");
 	end = svc_statement_value(0, 2, &isnull);
 	if (isnull)
 		svc_action_refuse(call, "it has no billing anchor", "Set billing_anchor first.");

@@ -107,6 +107,7 @@ svc_make_tables_as(PG_FUNCTION_ARGS)
 	Datum		always = PG_GETARG_DATUM(1);
 	Oid			caller;
 	int			caller_context;
+	int			guc_level;
 	bool		isnull;
 	bool		result;
 
@@ -114,12 +115,15 @@ svc_make_tables_as(PG_FUNCTION_ARGS)
 	GetUserIdAndSecContext(&caller, &caller_context);
 	SetUserIdAndSecContext(owner, caller_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
 	SPI_connect();
 	if (SPI_execute_with_args(psprintf("SELECT %s.svc_make_tables($1)", quote_identifier(schema)),
 							  1, &argtype, &always, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "svc_make_tables failed");
 	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
+	/* a restricted operation does not forbid SET: what was set ends here */
+	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(caller, caller_context);
 	PG_RETURN_BOOL(result);
 }

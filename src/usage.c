@@ -220,7 +220,7 @@ find_recorded(Datum *values, const bool *isnull)
 	bool		is_null;
 
 	if (isnull[4])
-		svc_gate_report_suppressed(SVC_USAGE, values[1]);
+		(void) svc_statement_value(0, 1, &is_null); /* says that the row was suppressed */
 	if (svc_statement_run(&statement, wanted, wanted_isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -48,7 +48,7 @@ COMMENT ON COLUMN @schema@.svc_invoice.revision IS 'Number of the invoice''s las
 COMMENT ON COLUMN @schema@.svc_invoice.number IS 'Given when the invoice is finalized, without gaps; set by svc.';
 COMMENT ON COLUMN @schema@.svc_invoice.total IS 'Amount billed, in currency (ISO 4217): subtotal - discount + tax when left out.';
 COMMENT ON COLUMN @schema@.svc_invoice.amount_due IS 'Still to pay: total - amount_paid, 0 when void; set by svc.';
-COMMENT ON COLUMN @schema@.svc_invoice.amount_paid IS 'Paid so far; the status follows it.';
+COMMENT ON COLUMN @schema@.svc_invoice.amount_paid IS 'Paid so far; set by svc.';
 COMMENT ON COLUMN @schema@.svc_invoice.amount_refunded IS 'Given back of what was paid; set by svc.';
 COMMENT ON COLUMN @schema@.svc_invoice.period_start IS 'Start of the billed period, included.';
 COMMENT ON COLUMN @schema@.svc_invoice.period_end IS 'End of the billed period, excluded.';

@@ -42,10 +42,11 @@ SELECT id, type, entity_id FROM svc_poll_events('c2', lease => '0');
 SELECT name, pending, is_reading, is_behind FROM svc_consumer_lag ORDER BY name;
 
 -- an event as CloudEvents 1.0
-SELECT jsonb_pretty((cloudevent - 'time' - 'source') #- '{data,actor}'),
-       cloudevent ->> 'source' = '/svc/' || (SELECT system_identifier FROM pg_control_system()) AS source,
-       (cloudevent ->> 'time')::timestamptz = occurred_at AS time
-FROM svc_poll_events('c2', lease => '0') WHERE type = 'svc.customer.suspended';
+SELECT jsonb_pretty((c - 'time' - 'source') #- '{data,actor}'),
+       c ->> 'source' = '/svc/' || (SELECT system_identifier FROM pg_control_system()) AS source,
+       (c ->> 'time')::timestamptz = e.occurred_at AS time
+FROM svc_poll_events('c2', lease => '0') AS e, svc_cloudevent(e) AS c WHERE e.type = 'svc.customer.suspended';
+SELECT svc_cloudevent(NULL);
 
 -- the lease: until it ends nobody else is handed anything
 SELECT count(*) FROM svc_poll_events('all', lease => '1 hour');
@@ -55,6 +56,14 @@ SELECT count(*) FROM svc_poll_events('all');
 SELECT svc_ack_events('all', 9);
 UPDATE svc_customer SET name = 'm' WHERE id = 'c3';
 SELECT id FROM svc_poll_events('all', lease => '0');
+
+-- a consumer from now gets what its own transaction writes
+BEGIN;
+SELECT svc_create_consumer('mine');
+UPDATE svc_customer SET name = 'mine' WHERE id = 'c4';
+COMMIT;
+SELECT type, customer_id FROM svc_poll_events('mine');
+SELECT svc_drop_consumer('mine');
 
 -- rolled back: polled and acknowledged nothing
 BEGIN;
@@ -81,7 +90,7 @@ SELECT svc_poll_events('all', lease => '-1 second');
 SELECT svc_poll_events('all', lease => NULL);
 SELECT svc_ack_events('nobody', 1);
 SELECT svc_ack_events('all', NULL);
-SELECT svc_ack_events('all', 11);
+SELECT svc_ack_events('all', 99);
 \echo :SQLSTATE
 SELECT svc_ack_events('all', -1);
 SELECT svc_ack_events('new', 5);

@@ -145,5 +145,15 @@ SELECT shared.svc_install(owner => 'regress_svc_owner');
 SELECT count(*) AS checks, count(*) FILTER (WHERE pg_get_constraintdef(oid) LIKE '%shared.%') AS planted
 FROM pg_constraint WHERE connamespace = 'shared'::regnamespace AND contype = 'c';
 SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_svc_owner';
+-- a trigger of the owner that sets the path of the superuser who installs
+CREATE FUNCTION shared.turn() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM set_config('search_path', 'shared, pg_catalog', false); RETURN NEW; END $$;
+CREATE FUNCTION shared.format(text, name, integer, name) RETURNS text LANGUAGE plpgsql AS
+$$ BEGIN ALTER ROLE regress_svc_owner SUPERUSER; RETURN 'x'; END $$;
+CREATE TRIGGER turn BEFORE INSERT OR UPDATE ON shared.svc_meta FOR EACH ROW EXECUTE FUNCTION shared.turn();
+DROP TRIGGER zzz_svc_lifecycle ON shared.svc_customer;
+SELECT shared.svc_install();
+SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_svc_owner';
+SHOW search_path;
 DROP SCHEMA shared CASCADE;
 DROP ROLE regress_svc_owner;
