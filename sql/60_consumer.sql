@@ -46,7 +46,7 @@ COMMENT ON FUNCTION svc_poll_events(text, integer, interval) IS
 
 CREATE FUNCTION svc_cloudevent(event svc_polled_event) RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CASE WHEN event IS NOT NULL OR (event).id IS NOT NULL THEN jsonb_build_object(
+RETURN CASE WHEN (event).id IS NOT NULL THEN jsonb_build_object(
     'specversion', '1.0',
     'id', (event).id::text,
     'source', '/svc/' || (event).cluster,

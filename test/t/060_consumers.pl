@@ -30,6 +30,7 @@ $node->append_conf('postgresql.conf', q{
 max_prepared_transactions = 5
 log_statement = none
 fsync = off
+deadlock_timeout = 20ms
 });
 $node->start;
 $node->safe_psql('postgres', q{
@@ -104,7 +105,7 @@ sub use_grant
 my ($one, $two, $slow) = ("'c' || :c", "'c' || :d", "'slow' || :client_id");
 
 append_to_file("$dir/writer.sql", join '', (
-	"\\set c random(1, 12)\n\\set d random(1, 12)\n\\set how random(1, 100)\n",
+	"\\set c random(1, 12)\n\\set d random(:c, 12)\n\\set how random(1, 100)\n",
 	"\\if :how <= 2\n",
 	"BEGIN;\n", toggle_customer($slow), toggle_grant($slow), "SELECT pg_sleep(2);\nCOMMIT;\n",
 	"\\elif :how <= 15\n",
@@ -271,8 +272,8 @@ note 'processes killed: ' . join ', ', map { "$_: $kills{$_}" } sort keys %kills
 note 'witness: ' . sql('SELECT count(*) FROM witness');
 is(join('', map { slurp_file($_) } glob "$dir/writers.*.err") =~ /ERROR:.*/ ? $& : '', '', 'no writer has met an error');
 is(join('', map { slurp_file($_) } glob "$dir/reader.*.err") =~ /ERROR:.*/ ? $& : '', '', 'no reader has met an error');
-cmp_ok(sql('SELECT count(*) FROM witness'), '>', 1000, 'there was a load');
-is(sql('SELECT min(n) > 20 FROM (SELECT count(*) AS n FROM witness GROUP BY customer_id, is_wanted_type'
+cmp_ok(sql('SELECT count(*) FROM witness'), '>', 500, 'there was a load');
+is(sql('SELECT min(n) > 5 FROM (SELECT count(*) AS n FROM witness GROUP BY customer_id, is_wanted_type'
 		. " HAVING customer_id IN ('c1', 'own')) w"), 't', 'of everything that a reader wants');
 
 # ---- the log ----
