@@ -35,9 +35,10 @@
  * last id that had been drawn when the snapshot was taken.
  *
  * Where to look: not at five million events that are done.  All events up to
- * the "floor" are.  The last id that was drawn before a snapshot becomes the
- * floor as soon as all transactions that were running then have ended: whoever
- * began later has drawn a greater one.  Until then it is the "next_floor".
+ * the "floor" are.  The last id that was drawn before a moment becomes the
+ * floor as soon as all transactions that were running then have ended, and the
+ * window that shows this is done: whoever began later has drawn a greater one.
+ * Until then it is the "next_floor".
  *
  * Delivery is at least once: what is handed out and not acknowledged is handed
  * out again when the lease has ended.
@@ -49,11 +50,14 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -83,6 +87,11 @@
 	"    (SELECT x::text::numeric AS x FROM pg_snapshot_xip(c.s) x" \
 	"     UNION SELECT c.me WHERE c.me < pg_snapshot_xmax(c.s)::text::numeric) r))::pg_snapshot AS s" \
 	" FROM (SELECT pg_current_snapshot() AS s, " me "::text::numeric AS me) c"
+
+/* The last id that any event has, or that was drawn: the horizon of this moment. */
+#define LAST_ID \
+	"greatest((SELECT last_value FROM @extschema@.svc_event_id_seq WHERE is_called)," \
+	" (SELECT max(id) FROM @extschema@.svc_event), 0)"
 
 /* seconds; 0: keep what is not acknowledged */
 int			svc_event_max_retention = 0;
@@ -118,16 +127,19 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 {
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_event_consumer"
-		" (name, types, customer_id, cluster, snapshot, horizon, floor, next_floor, next_floor_xmax)"
-		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN c.s END, CASE WHEN $2 THEN $6 END,"
-		"  CASE WHEN $2 AND pg_snapshot_xmin(c.s) = pg_snapshot_xmax(c.s) THEN $6 ELSE 0 END,"
-		"  CASE WHEN $2 THEN $6 END, CASE WHEN $2 THEN pg_snapshot_xmax(c.s) END"
+		" (name, types, customer_id, cluster, snapshot, horizon, floor, next_floor, next_floor_xid)"
+		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN c.s END, CASE WHEN $2 THEN " LAST_ID " END,"
+		/* nobody but we is running: then all that was drawn is done */
+		"  CASE WHEN $2 AND NOT EXISTS (SELECT FROM pg_snapshot_xip(c.s) x WHERE x <> $7)"
+		"   AND greatest(pg_snapshot_xmax(c.s)::text::numeric, $7::text::numeric + 1) >= $8::text::numeric"
+		"   THEN $6 ELSE 0 END,"
+		"  CASE WHEN $2 THEN $6 END, CASE WHEN $2 THEN $8 END"
 		" FROM (" SNAPSHOT_WITH_SELF("$7") ") c"
 		" ON CONFLICT (name) DO NOTHING",
-		7, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID}
+		8, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID, XID8OID}
 	};
-	Datum		values[7];
-	bool		isnull[7] = {false};
+	Datum		values[8];
+	bool		isnull[8] = {false};
 	char	   *start;
 	SvcCall		call;
 
@@ -149,9 +161,12 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 	values[3] = svc_argument_optional_id(fcinfo, 3, "customer id", &isnull[3]);
 	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
 
+	PreventCommandIfReadOnly("svc_create_consumer()");
+	PreventCommandDuringRecovery("svc_create_consumer()");
 	svc_call_begin(&call, fcinfo);
 	values[5] = Int64GetDatum(last_drawn_id());
 	values[6] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[7] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 	if (svc_statement_run(&statement, values, isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -227,6 +242,8 @@ svc_poll_events(PG_FUNCTION_ARGS)
 
 /*
  * svc_ack_events(name, upto) -> upto
+ *
+ * Once more the same, whose answer was lost, is fine.
  */
 Datum
 svc_ack_events(PG_FUNCTION_ARGS)
@@ -265,7 +282,6 @@ svc_ack_events(PG_FUNCTION_ARGS)
 	position = DatumGetInt64(svc_statement_value(0, 1, &isnull));
 	polled = DatumGetInt64(svc_statement_value(0, 2, &nothing_polled));
 
-	/* once more the same, whose answer was lost, is fine */
 	if (upto != position)
 	{
 		if (nothing_polled || upto < position || upto > polled)
@@ -352,9 +368,11 @@ svc_purge_events(PG_FUNCTION_ARGS)
 /*
  * The last event id that was drawn, or 0 when that cannot be told.
  *
- * To be called before the snapshot is taken that it is to go with: whoever gets
- * his transaction id after that snapshot draws a greater one.  Not so where the
- * transaction has its snapshot already, or where sessions draw in advance.
+ * To be called before the next transaction id is read that it is to go with:
+ * whoever gets that one, or a later one, draws a greater event id.  (The xmax of
+ * a snapshot would not do: it follows the last transaction that has ended, and
+ * who has it may have been running for long.)  Not so where sessions draw in
+ * advance.
  */
 static int64
 last_drawn_id(void)
@@ -367,8 +385,6 @@ last_drawn_id(void)
 	};
 	bool		isnull;
 
-	if (IsolationUsesXactSnapshot())
-		return 0;
 	svc_statement_run(&statement, NULL, NULL);
 	return DatumGetInt64(svc_statement_value(0, 1, &isnull));
 }
@@ -442,21 +458,24 @@ open_window(Datum name)
 {
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
-		"  window_cluster = $2, window_horizon = $4, window_floor = w.floor,"
+		"  window_cluster = $2, window_horizon = greatest(horizon, " LAST_ID "), window_floor = w.floor,"
 		"  next_floor = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor ELSE $4 END,"
-		"  next_floor_xmax = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor_xmax ELSE pg_snapshot_xmax(w.s) END,"
+		"  next_floor_xid = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor_xid ELSE $5 END,"
 		"  window_snapshot = w.s"
-		" FROM (SELECT n.s, coalesce(k.next_floor_xmax <= pg_snapshot_xmin(n.s), true) AS is_mature,"
-		"   CASE WHEN k.next_floor_xmax <= pg_snapshot_xmin(n.s) THEN k.next_floor ELSE k.floor END AS floor"
+		" FROM (SELECT n.s, coalesce(k.next_floor_xid <= pg_snapshot_xmin(n.s), true) AS is_mature,"
+		"   CASE WHEN k.next_floor_xid <= pg_snapshot_xmin(n.s) THEN k.next_floor ELSE k.floor END AS floor"
 		"  FROM @extschema@.svc_event_consumer k CROSS JOIN LATERAL ("
 		SNAPSHOT_WITH_SELF("$3") ") n"
 		"  WHERE k.name = $1) w"
 		" WHERE name = $1",
-		4, {TEXTOID, INT8OID, XID8OID, INT8OID}
+		5, {TEXTOID, INT8OID, XID8OID, INT8OID, XID8OID}
 	};
-	Datum		values[4] = {name, Int64GetDatum((int64) GetSystemIdentifier()),
-		FullTransactionIdGetDatum(GetTopFullTransactionId()),
-	Int64GetDatum(last_drawn_id())};
+	Datum		values[5] = {name, Int64GetDatum((int64) GetSystemIdentifier())};
+
+	/* in this order: who gets a transaction id from now on draws a greater one */
+	values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[3] = Int64GetDatum(last_drawn_id());
+	values[4] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 
 	svc_statement_run(&statement, values, NULL);
 }
@@ -489,39 +508,39 @@ read_window(Datum name, int32 max_rows)
 {
 	static SvcStatement find = {
 		"SELECT types, customer_id, cluster, snapshot, horizon, window_cluster, window_snapshot,"
-		"  greatest(position, floor)"
+		"  greatest(position, floor), window_horizon"
 		" FROM @extschema@.svc_event_consumer WHERE name = $1",
 		1, {TEXTOID}
 	};
-	Oid			argtypes[9] = {TEXTARRAYOID, TEXTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
-	PG_SNAPSHOTOID, INT8OID, INT4OID};
-	Datum		values[9];
-	bool		isnull[9];
+	Oid			argtypes[10] = {TEXTARRAYOID, TEXTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
+	PG_SNAPSHOTOID, INT8OID, INT8OID, INT4OID};
+	Datum		values[10];
+	bool		isnull[10];
 
 	svc_statement_run(&find, &name, NULL);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 9; i++)
 		values[i] = svc_statement_value(0, i + 1, &isnull[i]);
-	values[8] = Int32GetDatum(max_rows);
-	isnull[8] = false;
+	values[9] = Int32GetDatum(max_rows);
+	isnull[9] = false;
 
 	return svc_statement_run_once("SELECT id, type, customer_id, noun, entity_id, revision, event, action,"
 								  "  from_status, to_status, occurred_at, actor, request_id, changes, cluster"
 								  " FROM @extschema@.svc_event e"
 								  " WHERE id > $8"
-								  "  AND (cluster <> $6 OR pg_visible_in_snapshot(xid, $7))"
+								  "  AND CASE WHEN cluster = $6 THEN pg_visible_in_snapshot(xid, $7) ELSE id <= $9 END"
 								  "  AND CASE WHEN cluster = $3 THEN $4 IS NULL OR NOT pg_visible_in_snapshot(xid, $4)"
 								  "   ELSE $5 IS NULL OR id > $5 END"
 								  "  AND ($1 IS NULL OR type = ANY ($1))"
 								  "  AND ($2 IS NULL OR customer_id = $2)"
-								  " ORDER BY id LIMIT $9",
-								  9, argtypes, values, isnull);
+								  " ORDER BY id LIMIT $10",
+								  10, argtypes, values, isnull);
 }
 
 static void
 hand_out(Datum name, Datum lease, int64 last_id)
 {
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_event_consumer SET polled_id = greatest(polled_id, $2),"
+		"UPDATE @extschema@.svc_event_consumer SET polled_id = $2,"
 		"  leased_until = clock_timestamp() + $3, updated_at = now() WHERE name = $1",
 		3, {TEXTOID, INT8OID, INTERVALOID}
 	};

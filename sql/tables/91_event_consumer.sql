@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_event_consumer (
     horizon bigint,
     floor bigint NOT NULL DEFAULT 0,
     next_floor bigint,
-    next_floor_xmax xid8,
+    next_floor_xid xid8,
     window_cluster bigint,
     window_snapshot pg_snapshot,
     window_horizon bigint,
@@ -29,7 +29,7 @@ COMMENT ON COLUMN @schema@.svc_event_consumer.customer_id IS 'The customer whose
 COMMENT ON COLUMN @schema@.svc_event_consumer.snapshot IS 'Events of the cluster that are visible in it are done; null: none is.';
 COMMENT ON COLUMN @schema@.svc_event_consumer.horizon IS 'Events of other clusters up to this id are done; null: none is.';
 COMMENT ON COLUMN @schema@.svc_event_consumer.floor IS 'All events up to this id are done: where a search may begin.';
-COMMENT ON COLUMN @schema@.svc_event_consumer.next_floor IS 'The floor when all transactions before next_floor_xmax have ended.';
+COMMENT ON COLUMN @schema@.svc_event_consumer.next_floor IS 'The floor when all transactions before next_floor_xid have ended.';
 COMMENT ON COLUMN @schema@.svc_event_consumer.window_snapshot IS 'Events visible in it, and not done, are the window that is being read; null: none is.';
 COMMENT ON COLUMN @schema@.svc_event_consumer.position IS 'Events of the window up to this id are done.';
 COMMENT ON COLUMN @schema@.svc_event_consumer.polled_id IS 'The last event handed out; null: all that were are done.';
