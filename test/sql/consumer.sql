@@ -126,6 +126,8 @@ SELECT svc_poll_events('all');
 SELECT svc_drop_consumer('grants'), svc_create_consumer('grants');
 SELECT svc_poll_events('grants');
 RESET svc.event_max_retention;
+-- (its words differ from version to version)
+\set VERBOSITY sqlstate
 SET svc.event_max_retention = '-1';
 SET client_min_messages = warning;
 DROP SCHEMA svc CASCADE;
