@@ -24,7 +24,7 @@ RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_create_consumer';
 COMMENT ON FUNCTION svc_create_consumer(text, text, text[], text) IS
-'Creates a consumer of the event log and returns its name. from (write "from" in named notation): now, for events that are not committed yet, or beginning, for all that the log has. types: event types such as svc.entitlement.exhausted; null is all. customer_id: null is all. Raises 42710 when it exists, 22023 for an unknown start or event type, 22004 for a null name.';
+'Creates a consumer of the event log and returns its name. from (write "from" in named notation): now, for events that are not committed yet, or beginning, for all that the log has. types: event types such as svc.entitlement.exhausted; null is all. customer_id: null is all. Raises 42710 when it exists, 22023 for an unknown start or event type, 22004 for a null name. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: purges wait.';
 
 CREATE TYPE svc_polled_event AS (
     id bigint, type text, customer_id text, noun text, entity_id text, revision bigint,
@@ -70,7 +70,7 @@ CREATE FUNCTION svc_ack_events(name text, upto bigint) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_ack_events';
 COMMENT ON FUNCTION svc_ack_events(text, bigint) IS
-'Acknowledges the events that a consumer was handed, up to an id, which is returned. In the same transaction as the consumer''s own writes, each event takes effect exactly once. Raises 42704 for an unknown consumer, 22023 for an id beyond what was polled, or below what was acknowledged before.';
+'Acknowledges the events that a consumer was handed, up to an id, which is returned. In the same transaction as the consumer''s own writes, each event takes effect exactly once. Raises 42704 for an unknown consumer, 22023 for an id beyond what was polled, or below what was acknowledged before. An event of an earlier poll, when the consumer has been polled to the end and again since, is refused with 22023.';
 
 CREATE FUNCTION svc_drop_consumer(name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -82,4 +82,4 @@ CREATE FUNCTION svc_purge_events(before timestamptz) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_purge_events';
 COMMENT ON FUNCTION svc_purge_events(timestamptz) IS
-'Deletes the events that occurred before an instant and returns their number. What a consumer has not acknowledged stays, unless it is older than the setting svc.event_max_retention; such a consumer is then behind, and its next poll raises SV015. Raises 22004 for null, 22023 for an instant in the future.';
+'Deletes the events that occurred before an instant and returns their number. What a consumer has not acknowledged stays, unless it is older than the setting svc.event_max_retention; such a consumer is then behind, and its next poll raises SV015. Raises 22004 for null, 22023 for an instant in the future. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: whoever creates a consumer waits.';

@@ -44,7 +44,8 @@
  * out again when the lease has ended.
  *
  * Locks: the consumer's row.  A poll skips it when somebody has it; an
- * acknowledgement waits.
+ * acknowledgement waits.  A purge and whoever makes a consumer wait for each
+ * other by a lock on the table, which they take first; polls do not notice.
  *
  *-------------------------------------------------------------------------
  */
@@ -93,6 +94,10 @@
 	"greatest((SELECT last_value FROM @extschema@.svc_event_id_seq WHERE is_called)," \
 	" (SELECT max(id) FROM @extschema@.svc_event), 0)"
 
+/* A purge would not see, and so not heed, a consumer that is being made. */
+#define LOCK_CONSUMERS \
+	"LOCK TABLE @extschema@.svc_event_consumer IN SHARE UPDATE EXCLUSIVE MODE"
+
 /* seconds; 0: keep what is not acknowledged */
 int			svc_event_max_retention = 0;
 
@@ -129,17 +134,18 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 		"INSERT INTO @extschema@.svc_event_consumer"
 		" (name, types, customer_id, cluster, snapshot, horizon, floor, next_floor, next_floor_xid)"
 		" SELECT $1, $3, $4, CASE WHEN $2 THEN $5 END, CASE WHEN $2 THEN c.s END, CASE WHEN $2 THEN " LAST_ID " END,"
-		/* nobody but we is running: then all that was drawn is done */
-		"  CASE WHEN $2 AND NOT EXISTS (SELECT FROM pg_snapshot_xip(c.s) x WHERE x <> $7)"
+		/* nobody but we is running, and we have drawn nothing: then all that was drawn is done */
+		"  CASE WHEN $2 AND $9 AND pg_snapshot_xmax(c.s) >= $7"
+		"   AND NOT EXISTS (SELECT FROM pg_snapshot_xip(c.s) x WHERE x <> $7)"
 		"   AND greatest(pg_snapshot_xmax(c.s)::text::numeric, $7::text::numeric + 1) >= $8::text::numeric"
 		"   THEN $6 ELSE 0 END,"
 		"  CASE WHEN $2 THEN $6 END, CASE WHEN $2 THEN $8 END"
 		" FROM (" SNAPSHOT_WITH_SELF("$7") ") c"
 		" ON CONFLICT (name) DO NOTHING",
-		8, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID, XID8OID}
+		9, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID, XID8OID, BOOLOID}
 	};
-	Datum		values[8];
-	bool		isnull[8] = {false};
+	Datum		values[9];
+	bool		isnull[9] = {false};
 	char	   *start;
 	SvcCall		call;
 
@@ -164,6 +170,8 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("svc_create_consumer()");
 	PreventCommandDuringRecovery("svc_create_consumer()");
 	svc_call_begin(&call, fcinfo);
+	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
+	values[8] = BoolGetDatum(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	values[5] = Int64GetDatum(last_drawn_id());
 	values[6] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[7] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
@@ -243,15 +251,19 @@ svc_poll_events(PG_FUNCTION_ARGS)
 /*
  * svc_ack_events(name, upto) -> upto
  *
- * Once more the same, whose answer was lost, is fine.
+ * Once more the same, whose answer was lost, is fine.  But when somebody else
+ * has gone on to the next window meanwhile, it is refused: the next window may
+ * have lower ids, which would be done with it.
  */
 Datum
 svc_ack_events(PG_FUNCTION_ARGS)
 {
 	static SvcStatement find = {
-		"SELECT position::bigint, polled_id::bigint FROM @extschema@.svc_event_consumer"
-		" WHERE name = $1 FOR UPDATE",
-		1, {TEXTOID}
+		"SELECT position::bigint, polled_id::bigint, EXISTS (SELECT FROM @extschema@.svc_event e"
+		"   WHERE e.id = $2 AND NOT @extschema@.svc_event_is_pending(e.cluster, e.xid, e.id,"
+		"    k.cluster, k.snapshot, k.horizon, NULL, NULL, NULL))"
+		" FROM @extschema@.svc_event_consumer k WHERE name = $1 FOR UPDATE OF k",
+		2, {TEXTOID, INT8OID}
 	};
 	static SvcStatement advance = {
 		"UPDATE @extschema@.svc_event_consumer SET position = $2, updated_at = now(),"
@@ -284,6 +296,14 @@ svc_ack_events(PG_FUNCTION_ARGS)
 
 	if (upto != position)
 	{
+		bool		is_done = DatumGetBool(svc_statement_value(0, 3, &isnull));
+
+		if (!nothing_polled && upto >= position && upto <= polled && is_done)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event " INT64_FORMAT " was acknowledged before", upto),
+					 errdetail("Consumer \"%s\" has been polled again since.", TextDatumGetCString(values[0])),
+					 errhint("Acknowledge before the lease of the poll ends.")));
 		if (nothing_polled || upto < position || upto > polled)
 			report_bad_ack(values[0], upto, position, polled, nothing_polled);
 		svc_statement_run(&advance, values, NULL);
@@ -339,7 +359,10 @@ svc_purge_events(PG_FUNCTION_ARGS)
 				 errdetail("It is %s.", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(0))),
 				 errhint("Pass an instant in the past.")));
 
+	PreventCommandIfReadOnly("svc_purge_events()");
+	PreventCommandDuringRecovery("svc_purge_events()");
 	svc_call_begin(&call, fcinfo);
+	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
 	svc_statement_run_once("SELECT count(*) FROM (SELECT FROM @extschema@.svc_event_consumer"
 						   " ORDER BY name FOR UPDATE) k WHERE $1 IS NOT NULL AND $2 IS NOT NULL",
 						   2, argtypes, values, NULL);
@@ -350,11 +373,11 @@ svc_purge_events(PG_FUNCTION_ARGS)
 	" AND (k.customer_id IS NULL OR e.customer_id = k.customer_id)"
 #define TOO_OLD \
 	"($2 > 0 AND e.occurred_at < now() - make_interval(secs => $2))"
-	svc_statement_run_once("UPDATE @extschema@.svc_event_consumer k SET is_behind = true"
-						   " WHERE EXISTS (SELECT FROM @extschema@.svc_event e"
-						   "  WHERE e.occurred_at < $1 AND " TOO_OLD " AND " PENDING ")",
-						   2, argtypes, values, NULL);
-	purged = svc_lifecycle_rewrite_once("DELETE FROM @extschema@.svc_event e WHERE e.occurred_at < $1"
+	/* in one statement: both must see the same events */
+	purged = svc_lifecycle_rewrite_once("WITH behind AS (UPDATE @extschema@.svc_event_consumer k SET is_behind = true"
+										" WHERE EXISTS (SELECT FROM @extschema@.svc_event e"
+										"  WHERE e.occurred_at < $1 AND " TOO_OLD " AND " PENDING "))"
+										" DELETE FROM @extschema@.svc_event e WHERE e.occurred_at < $1"
 										" AND (" TOO_OLD " OR NOT EXISTS"
 										" (SELECT FROM @extschema@.svc_event_consumer k"
 										"  WHERE " PENDING "))",
