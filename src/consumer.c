@@ -363,9 +363,8 @@ svc_purge_events(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("svc_purge_events()");
 	svc_call_begin(&call, fcinfo);
 	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
-	svc_statement_run_once("SELECT count(*) FROM (SELECT FROM @extschema@.svc_event_consumer"
-						   " ORDER BY name FOR UPDATE) k WHERE $1 IS NOT NULL AND $2 IS NOT NULL",
-						   2, argtypes, values, NULL);
+	svc_statement_run_once("SELECT FROM @extschema@.svc_event_consumer ORDER BY name FOR UPDATE",
+						   0, NULL, NULL, NULL);
 #define PENDING \
 	"@extschema@.svc_event_is_pending(e.cluster, e.xid, e.id, k.cluster, k.snapshot," \
 	" k.horizon, k.window_cluster, k.window_snapshot, k.position)" \

@@ -27,6 +27,7 @@ static char *fill_in_schema(const char *sql);
 static char *null_flags(int nargs, const bool *isnull);
 static uint64 execute_statement(SvcStatement *statement, Datum *values,
 								const bool *isnull, bool read_only);
+static uint64 processed(int rc);
 
 /*
  * Run a statement; its result, if any, is left in SPI_tuptable.  "isnull" may
@@ -58,14 +59,9 @@ svc_statement_read(SvcStatement *statement, Datum *values, const bool *isnull)
 uint64
 svc_statement_read_latest(SvcStatement *statement, Datum *values)
 {
-	int			rc;
-
 	prepare_if_needed(statement);
-	rc = SPI_execute_snapshot(statement->saved, values, NULL, GetLatestSnapshot(),
-							  InvalidSnapshot, true, false, 0);
-	if (rc < 0)
-		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
-	return SPI_processed;
+	return processed(SPI_execute_snapshot(statement->saved, values, NULL, GetLatestSnapshot(),
+										  InvalidSnapshot, true, false, 0));
 }
 
 /* Run a statement whose text is made for this one time. */
@@ -73,13 +69,9 @@ uint64
 svc_statement_run_once(const char *sql, int nargs, Oid *argtypes,
 					   Datum *values, const bool *isnull)
 {
-	int			rc = SPI_execute_with_args(fill_in_schema(sql), nargs, argtypes,
+	return processed(SPI_execute_with_args(fill_in_schema(sql), nargs, argtypes,
 										   values, null_flags(nargs, isnull),
-										   false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
-	return SPI_processed;
+										   false, 0));
 }
 
 /* A value of the last result, counted from row 0 and column 1. */
@@ -110,11 +102,19 @@ static uint64
 execute_statement(SvcStatement *statement, Datum *values, const bool *isnull,
 				  bool read_only)
 {
-	int			rc;
-
 	prepare_if_needed(statement);
-	rc = SPI_execute_plan(statement->saved, values,
-						  null_flags(statement->nargs, isnull), read_only, 0);
+	return processed(SPI_execute_plan(statement->saved, values,
+									  null_flags(statement->nargs, isnull), read_only, 0));
+}
+
+/*
+ * The number of rows.  SPI's own error codes tell of a wrong call, such as one
+ * outside of SPI or a COMMIT, which svc's fixed statements do not make; what
+ * goes wrong within a statement is raised there.
+ */
+static uint64
+processed(int rc)
+{
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
 	return SPI_processed;

@@ -193,7 +193,9 @@ apt_knows() {
 # Asks for files rather than packages: software from elsewhere counts as well.
 missing_packages() {
     [ -x "$bindir/postgres" ] || echo "postgresql-$major"
-    [ -e "$("$pg_config" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$major"
+    # Its makefiles come with the client already; the headers do not.
+    [ -e "$("$pg_config" --includedir-server 2>/dev/null)/postgres.h" ] ||
+        echo "postgresql-server-dev-$major"
     perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
     command -v gcc >/dev/null || printf '%s\n' gcc libc6-dev
     command -v make >/dev/null || echo make
