@@ -42,7 +42,7 @@ RETURNS SETOF svc_polled_event
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_poll_events';
 COMMENT ON FUNCTION svc_poll_events(text, integer, interval) IS
-'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease: nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. svc_cloudevent() makes a CloudEvent of each. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
+'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease (0 to 1 year): nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. svc_cloudevent() makes a CloudEvent of each. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, 22004 and 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
 
 CREATE FUNCTION svc_cloudevent(event svc_polled_event) RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -82,4 +82,4 @@ CREATE FUNCTION svc_purge_events(before timestamptz) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_purge_events';
 COMMENT ON FUNCTION svc_purge_events(timestamptz) IS
-'Deletes the events that occurred before an instant and returns their number. What a consumer has not acknowledged stays, unless it is older than the setting svc.event_max_retention; such a consumer is then behind, and its next poll raises SV015. Raises 22004 for null, 22023 for an instant in the future. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: whoever creates a consumer waits.';
+'Deletes the events that occurred before an instant and returns their number. What a consumer has not acknowledged stays, unless it is older than the setting svc.event_max_retention; such a consumer is then behind, and its next poll raises SV015. Raises 22004 for null, 22023 for an instant in the future, 25000 unless at READ COMMITTED. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: whoever creates a consumer waits.';

@@ -22,12 +22,18 @@
 
 pg_noreturn static void report_null(const char *what);
 
+void
+svc_argument_not_null(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		report_null(what);
+}
+
 /* An id, a code or a key: text of 1 to 255 characters. */
 Datum
 svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what)
 {
-	if (PG_ARGISNULL(n))
-		report_null(what);
+	svc_argument_not_null(fcinfo, n, what);
 	svc_check_id(PG_GETARG_DATUM(n), what);
 	return PG_GETARG_DATUM(n);
 }
@@ -44,8 +50,7 @@ svc_argument_optional_id(FunctionCallInfo fcinfo, int n, const char *what, bool 
 Datum
 svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *what)
 {
-	if (PG_ARGISNULL(n))
-		report_null(what);
+	svc_argument_not_null(fcinfo, n, what);
 	svc_check_amount(PG_GETARG_DATUM(n), what);
 	return PG_GETARG_DATUM(n);
 }
@@ -69,8 +74,7 @@ svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what,
 bool
 svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what)
 {
-	if (PG_ARGISNULL(n))
-		report_null(what);
+	svc_argument_not_null(fcinfo, n, what);
 	return PG_GETARG_BOOL(n);
 }
 

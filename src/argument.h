@@ -15,6 +15,7 @@
 #define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
 #define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
 
+extern void svc_argument_not_null(FunctionCallInfo fcinfo, int n, const char *what);
 extern Datum svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what);
 extern Datum svc_argument_optional_id(FunctionCallInfo fcinfo, int n,
 									  const char *what, bool *isnull);

@@ -71,12 +71,16 @@
 #include "compat.h"
 #include "consumer.h"
 #include "error.h"
+#include "gate.h"
 #include "lifecycle.h"
 #include "statement.h"
 #include "transition.h"
 
 #define POLL_ROWS_MAX	10000
 #define POLL_COLUMNS	15
+
+/* a consumer that died must not keep its place for ever */
+#define LEASE_MAX		"1 year"
 
 /*
  * The snapshot s of this moment, in which a transaction, the parameter "me", is
@@ -101,6 +105,9 @@
 /* seconds; 0: keep what is not acknowledged */
 int			svc_event_max_retention = 0;
 
+static int32 page_argument(FunctionCallInfo fcinfo, int n);
+static Datum lease_argument(FunctionCallInfo fcinfo, int n);
+static bool is_between(Datum interval, const char *low, const char *high);
 static int64 last_drawn_id(void);
 static void check_types(Datum types);
 static bool is_known_type(const char *type);
@@ -193,26 +200,10 @@ svc_poll_events(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		name = svc_argument_id(fcinfo, 0, "consumer name");
-	int32		max_rows = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	int32		max_rows = page_argument(fcinfo, 1);
+	Datum		lease = lease_argument(fcinfo, 2);
 	bool		has_window;
 	SvcCall		call;
-
-	if (max_rows < 1 || max_rows > POLL_ROWS_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows must be between 1 and %d", POLL_ROWS_MAX),
-				 errdetail("It is %d.", max_rows),
-				 errhint("Leave it out for 1000.")));
-	if (PG_ARGISNULL(2) ||
-		DatumGetBool(DirectFunctionCall2(interval_lt, PG_GETARG_DATUM(2),
-										 DirectFunctionCall3(interval_in, CStringGetDatum("0"),
-															 ObjectIdGetDatum(InvalidOid),
-															 Int32GetDatum(-1)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("lease must not be negative or null"),
-				 errdetail("It is how long nobody else is handed anything."),
-				 errhint("Leave it out for 30 seconds.")));
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
@@ -240,7 +231,7 @@ svc_poll_events(PG_FUNCTION_ARGS)
 			tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 		}
 		if (rows > 0)
-			hand_out(name, PG_GETARG_DATUM(2), last_id);
+			hand_out(name, lease, last_id);
 		else
 			close_window(name);
 	}
@@ -280,12 +271,7 @@ svc_ack_events(PG_FUNCTION_ARGS)
 	bool		isnull;
 	SvcCall		call;
 
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("upto must not be null"),
-				 errdetail("It is the id of the last event that is done."),
-				 errhint("Pass an id that svc_poll_events() has returned.")));
+	svc_argument_not_null(fcinfo, 1, "upto");
 	upto = PG_GETARG_INT64(1);
 
 	svc_call_begin(&call, fcinfo);
@@ -345,12 +331,7 @@ svc_purge_events(PG_FUNCTION_ARGS)
 	uint64		purged;
 	SvcCall		call;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("before must not be null"),
-				 errdetail("Null would leave open what is meant."),
-				 errhint("Pass an instant in the past.")));
+	svc_argument_not_null(fcinfo, 0, "before");
 	values[0] = PG_GETARG_DATUM(0);
 	if (PG_GETARG_TIMESTAMPTZ(0) > GetCurrentTimestamp())
 		ereport(ERROR,
@@ -361,6 +342,8 @@ svc_purge_events(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("svc_purge_events()");
 	PreventCommandDuringRecovery("svc_purge_events()");
+	svc_gate_read_committed("events can be purged",
+							"A consumer that this transaction cannot see would lose what it has not read.");
 	svc_call_begin(&call, fcinfo);
 	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
 	svc_statement_run_once("SELECT FROM @extschema@.svc_event_consumer ORDER BY name FOR UPDATE",
@@ -385,6 +368,50 @@ svc_purge_events(PG_FUNCTION_ARGS)
 #undef TOO_OLD
 	svc_call_end(&call);
 	PG_RETURN_INT64((int64) purged);
+}
+
+/* How many events a poll may hand out. */
+static int32
+page_argument(FunctionCallInfo fcinfo, int n)
+{
+	int32		max_rows;
+
+	svc_argument_not_null(fcinfo, n, "max_rows");
+	max_rows = PG_GETARG_INT32(n);
+	if (max_rows < 1 || max_rows > POLL_ROWS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be between 1 and %d", POLL_ROWS_MAX),
+				 errdetail("It is %d.", max_rows),
+				 errhint("Leave it out for 1000.")));
+	return max_rows;
+}
+
+/* How long nobody else is handed anything. */
+static Datum
+lease_argument(FunctionCallInfo fcinfo, int n)
+{
+	svc_argument_not_null(fcinfo, n, "lease");
+	if (!is_between(PG_GETARG_DATUM(n), "0", LEASE_MAX))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lease must be between 0 and %s", LEASE_MAX),
+				 errdetail("It is %s.",
+						   DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
+				 errhint("Leave it out for 30 seconds.")));
+	return PG_GETARG_DATUM(n);
+}
+
+static bool
+is_between(Datum interval, const char *low, const char *high)
+{
+	Datum		least = DirectFunctionCall3(interval_in, CStringGetDatum(low),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	Datum		most = DirectFunctionCall3(interval_in, CStringGetDatum(high),
+										   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+	return DatumGetBool(DirectFunctionCall2(interval_ge, interval, least)) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, interval, most));
 }
 
 /*
@@ -481,14 +508,17 @@ open_window(Datum name)
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_event_consumer SET position = 0, updated_at = now(),"
 		"  window_cluster = $2, window_horizon = greatest(horizon, " LAST_ID "), window_floor = w.floor,"
-		"  next_floor = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor ELSE $4 END,"
-		"  next_floor_xid = CASE WHEN $4 = 0 OR NOT w.is_mature THEN next_floor_xid ELSE $5 END,"
+		"  next_floor = CASE WHEN w.is_mature THEN nullif($4, 0) ELSE next_floor END,"
+		"  next_floor_xid = CASE WHEN w.is_mature AND $4 > 0 THEN $5 WHEN NOT w.is_mature THEN next_floor_xid END,"
 		"  window_snapshot = w.s"
-		" FROM (SELECT n.s, coalesce(k.next_floor_xid <= pg_snapshot_xmin(n.s), true) AS is_mature,"
-		"   CASE WHEN k.next_floor_xid <= pg_snapshot_xmin(n.s) THEN k.next_floor ELSE k.floor END AS floor"
-		"  FROM @extschema@.svc_event_consumer k CROSS JOIN LATERAL ("
+		" FROM (SELECT n.s, n.is_mature, CASE WHEN n.is_mature THEN coalesce(n.next_floor, n.floor)"
+		"   ELSE n.floor END AS floor"
+		"  FROM (SELECT n.s, k.floor, k.next_floor,"
+		/* the transactions of another cluster have ended with the dump */
+		"    coalesce(k.cluster <> $2 OR k.next_floor_xid <= pg_snapshot_xmin(n.s), true) AS is_mature"
+		"   FROM @extschema@.svc_event_consumer k CROSS JOIN LATERAL ("
 		SNAPSHOT_WITH_SELF("$3") ") n"
-		"  WHERE k.name = $1) w"
+		"   WHERE k.name = $1) n) w"
 		" WHERE name = $1",
 		5, {TEXTOID, INT8OID, XID8OID, INT8OID, XID8OID}
 	};

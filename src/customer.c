@@ -17,7 +17,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -46,7 +45,6 @@ static bool is_at_risk(const char *risk_level);
 static void imply(SvcRowChange *change, const char *action);
 static void conclude(SvcRowChange *change, const char *action);
 static void delete_merged(Datum id);
-static void refuse_old_snapshot(void);
 static char *quote_list(const char *list);
 static void prepare_delete(SvcActionCall *call);
 static void check_no_subscription(SvcRowChange *change);
@@ -154,7 +152,8 @@ conclude(SvcRowChange *change, const char *action)
 		return;
 
 	svc_call_begin(&call, change->fcinfo);
-	refuse_old_snapshot();
+	svc_gate_read_committed("a customer can be deleted",
+							"Events that this transaction cannot see would keep personal data.");
 	svc_membership_leave_all(id);
 	delete_merged(id);
 
@@ -192,21 +191,6 @@ delete_merged(Datum id)
 
 	svc_statement_run(&lock, &id, NULL);
 	svc_lifecycle_write(&deed, &statement, &id, NULL);
-}
-
-/*
- * What other transactions have committed since our snapshot would keep what
- * must go; so the snapshot must be new.
- */
-static void
-refuse_old_snapshot(void)
-{
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("a customer can be deleted at READ COMMITTED only"),
-				 errdetail("Events that this transaction cannot see would keep personal data."),
-				 errhint("Run it in a transaction with ISOLATION LEVEL READ COMMITTED.")));
 }
 
 /* 'a', 'b' from a space-separated list. */

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -72,6 +73,21 @@ svc_gate_take_customer(Datum customer_id)
 	};
 
 	svc_statement_run(&statement, &customer_id, NULL);
+}
+
+/*
+ * Refuse a transaction that sees an old snapshot: one must do the work that
+ * sees all rows.  "work" is what cannot be done, as a clause, "why" a sentence.
+ */
+void
+svc_gate_read_committed(const char *work, const char *why)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("%s at READ COMMITTED only", work),
+				 errdetail("%s", why),
+				 errhint("Run it in a transaction with ISOLATION LEVEL READ COMMITTED.")));
 }
 
 /* Lock a row and say what it is like; raises SV008 when there is none. */

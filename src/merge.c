@@ -39,7 +39,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
@@ -137,7 +136,6 @@ static Oid	param_types[PARAM_COUNT] = {TEXTOID, TEXTOID, TEXTARRAYOID,
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 
-static void refuse_old_snapshot(void);
 static void refuse_foreign_references(void);
 static void lock_customers(Datum loser, Datum survivor);
 static void check_customer(Datum id);
@@ -173,7 +171,8 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 				 errhint("Name another customer to merge into.")));
 
 	svc_call_begin(&call, fcinfo);
-	refuse_old_snapshot();
+	svc_gate_read_committed("customers can be merged",
+							"Rows that this transaction cannot see would be left behind.");
 	lock_customers(loser, survivor);
 	refuse_foreign_references();
 	move_rows(loser, survivor);
@@ -182,17 +181,6 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 	status = svc_call_keep(&call, close_loser(loser, survivor));
 	svc_call_end(&call);
 	return status;
-}
-
-static void
-refuse_old_snapshot(void)
-{
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("customers can be merged at READ COMMITTED only"),
-				 errdetail("Rows that this transaction cannot see would be left behind."),
-				 errhint("Run it in a transaction with ISOLATION LEVEL READ COMMITTED.")));
 }
 
 /* Refuse foreign keys to rows that move, from tables that do not. */

@@ -87,6 +87,8 @@ SELECT svc_poll_events('all', 0);
 SELECT svc_poll_events('all', 10001);
 SELECT svc_poll_events('all', NULL);
 SELECT svc_poll_events('all', lease => '-1 second');
+SELECT svc_poll_events('all', lease => '1 year 1 day');
+SELECT svc_poll_events('all', lease => '-178000000 years');
 SELECT svc_poll_events('all', lease => NULL);
 SELECT svc_ack_events('nobody', 1);
 SELECT svc_ack_events('all', NULL);
@@ -104,6 +106,18 @@ BEGIN READ ONLY;
 SELECT svc_poll_events('all');
 \echo :SQLSTATE
 ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT svc_purge_events('2000-01-01Z');
+\echo :SQLSTATE
+ROLLBACK;
+
+-- restored into a cluster whose transaction ids are far lower, a consumer does
+-- not search the whole log for ever
+SELECT svc_create_consumer('moved');
+UPDATE svc_event_consumer SET cluster = cluster - 1, next_floor_xid = '999999999999' WHERE name = 'moved';
+SELECT id FROM svc_poll_events('moved');
+SELECT floor, next_floor, next_floor_xid <= pg_current_xact_id() AS is_of_here FROM svc_event_consumer WHERE name = 'moved';
+SELECT svc_drop_consumer('moved');
 
 -- purge: what somebody has not acknowledged stays, unless it is too old
 ALTER TABLE svc_event DISABLE TRIGGER zzz_svc_append_only;
