@@ -119,6 +119,7 @@ AS $svc_install$
 DECLARE
     relations CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
         'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
+        'svc_entitlement_hold',
         'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
         'svc_usage', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];
     superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);

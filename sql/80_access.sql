@@ -41,7 +41,7 @@ BEGIN
              JOIN pg_proc p ON p.oid = d.objid
         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
           AND d.deptype = 'e' AND x.extname = 'svc'
-          AND p.prorettype <> 'trigger'::regtype
+          AND (p.prorettype <> 'trigger'::regtype OR p.proname = 'svc_guard')
           AND p.proname::text <> ALL (internal)
           AND (set_name = 'admin' OR
                (set_name = 'app' AND p.proname::text <> ALL (admin_only)) OR

@@ -5,7 +5,8 @@ DO $privileges$
 DECLARE
     pure CONSTANT name[] := ARRAY['svc_new_id', 'svc_transitions', 'svc_version',
                                   'svc_library_version', 'svc_schema_version',
-                                  'svc_installed_schema_version', 'svc_transition_diagram'];
+                                  'svc_installed_schema_version', 'svc_transition_diagram',
+                                  'svc_period_at'];
     fn regprocedure;
 BEGIN
     FOR fn IN

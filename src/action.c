@@ -140,7 +140,7 @@ svc_available_actions(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		isnull[3] = {false};
 
-		if (t->noun != noun || !svc_transition_leaves(t, from))
+		if (t->noun != noun || !svc_transition_leaves(t, from) || svc_transition_is_beside(t))
 			continue;
 		values[0] = CStringGetTextDatum(t->action);
 		values[1] = CStringGetTextDatum(svc_status_name(noun, t->to == SVC_STATUS_NONE ?

@@ -30,6 +30,25 @@ svc_amount_subtract(Datum a, Datum b)
 	return DirectFunctionCall2(numeric_sub, a, b);
 }
 
+static inline Datum
+svc_amount_negate(Datum a)
+{
+	return DirectFunctionCall1(numeric_uminus, a);
+}
+
+static inline Datum
+svc_amount_multiply(Datum a, Datum b)
+{
+	return DirectFunctionCall2(numeric_mul, a, b);
+}
+
+/* The whole part of a / b. */
+static inline Datum
+svc_amount_quotient(Datum a, Datum b)
+{
+	return DirectFunctionCall2(numeric_div_trunc, a, b);
+}
+
 /* Less than, equal to or greater than 0, as a is to b. */
 static inline int
 svc_amount_compare(Datum a, Datum b)

@@ -96,6 +96,15 @@ svc_argument_at(FunctionCallInfo fcinfo, int n)
 	return at;
 }
 
+/* The same, and whether the caller has given it. */
+SvcInstant
+svc_argument_instant(FunctionCallInfo fcinfo, int n)
+{
+	SvcInstant	instant = {.at = svc_argument_at(fcinfo, n), .given = !PG_ARGISNULL(n)};
+
+	return instant;
+}
+
 void
 svc_check_id(Datum value, const char *what)
 {

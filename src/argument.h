@@ -15,6 +15,13 @@
 #define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
 #define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
 
+/* When a request is for. */
+typedef struct SvcInstant
+{
+	TimestampTz at;
+	bool		given;			/* by the caller; else it is the present */
+} SvcInstant;
+
 extern void svc_argument_not_null(FunctionCallInfo fcinfo, int n, const char *what);
 extern Datum svc_argument_id(FunctionCallInfo fcinfo, int n, const char *what);
 extern Datum svc_argument_optional_id(FunctionCallInfo fcinfo, int n,
@@ -24,6 +31,7 @@ extern Datum svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const 
 										  const char *hint);
 extern bool svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what);
 extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
+extern SvcInstant svc_argument_instant(FunctionCallInfo fcinfo, int n);
 
 extern void svc_check_id(Datum value, const char *what);
 extern void svc_check_amount(Datum value, const char *what);

@@ -32,6 +32,8 @@
 /* How much of a long value is shown, in bytes. */
 #define VALUE_SHOWN_MAX			200
 
+static void append_note(StringInfo json, const SvcNote *note);
+static bool finish(StringInfo json, Datum *changes);
 static void append_change(StringInfo json, const char *name);
 static void append_json_value(StringInfo json, Oid type, Datum value, bool isnull);
 static void append_json_text(StringInfo json, const char *value);
@@ -61,18 +63,42 @@ svc_changes_describe(SvcRowChange *change, const char *omitted, const SvcNote *n
 		append_json_value(&json, att->atttypid, change->new_values[i], change->new_isnull[i]);
 		appendStringInfoChar(&json, '}');
 	}
-	if (note != NULL && note->name != NULL)
-	{
-		append_change(&json, note->name);
-		append_json_text(&json, note->old_value);
-		appendStringInfoString(&json, ",\"new\":");
-		append_json_text(&json, note->new_value);
-		appendStringInfoChar(&json, '}');
-	}
-	if (json.len == 0)
+	if (note != NULL)
+		append_note(&json, note);
+	return finish(&json, changes);
+}
+
+/* Changes that are no more than a note. */
+bool
+svc_changes_note(const SvcNote *note, Datum *changes)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	append_note(&json, note);
+	return finish(&json, changes);
+}
+
+static void
+append_note(StringInfo json, const SvcNote *note)
+{
+	if (note->name == NULL)
+		return;
+	append_change(json, note->name);
+	append_json_text(json, note->old_value);
+	appendStringInfoString(json, ",\"new\":");
+	append_json_text(json, note->new_value);
+	appendStringInfoChar(json, '}');
+}
+
+/* Close the object; false when it has no members. */
+static bool
+finish(StringInfo json, Datum *changes)
+{
+	if (json->len == 0)
 		return false;
-	appendStringInfoChar(&json, '}');
-	*changes = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	appendStringInfoChar(json, '}');
+	*changes = DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
 	return true;
 }
 

@@ -20,5 +20,6 @@ typedef struct SvcNote
 
 extern bool svc_changes_describe(SvcRowChange *change, const char *omitted,
 								 const SvcNote *note, Datum *changes);
+extern bool svc_changes_note(const SvcNote *note, Datum *changes);
 
 #endif							/* SVC_CHANGES_H */

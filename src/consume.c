@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * consume.c
- *	  Consuming entitlements, exactly.
+ *	  Consuming entitlements, exactly, and giving back.
  *
  * The promise: under any concurrency, with any mix of rollbacks and
  * savepoints, a quota is never overdrawn, and a request with an idempotency
@@ -11,17 +11,24 @@
  *
  *	1. With a key: look for the key in the ledger.  If it is there, its stored
  *	   answer is the answer; customer and quota are not looked at.
- *	2. Lock the code's grants, in the order of their ids (grant.c).  Whoever
- *	   comes second waits here, and then sees what the first has left.
+ *	2. Lock the code's grants, in the order of their ids (grant.c); those of
+ *	   several codes in the order of the codes.  Whoever comes second waits
+ *	   here, and then sees what the first has left.
  *	3. Read the customer's status; one that is not served is denied.  After
  *	   the lock, so that the answer is of one instant.
- *	4. Decide.  A denial takes nothing, and with a key looks for the key once
+ *	4. Write down what time has done to the grants (booking.c): resets that
+ *	   are due, validity that is over.
+ *	5. Decide.  A denial takes nothing, and with a key looks for the key once
  *	   more: the call that took the last unit may have been this very request,
- *	   committed while we waited.  That grants have expired is written down.
- *	5. Append line 0 to the ledger, before any counter is touched.  With a key
+ *	   committed while we waited.
+ *	6. Append line 0 to the ledger, before any counter is touched.  With a key
  *	   this waits for a rival with the same key; if the rival has committed,
  *	   replay its answer.
- *	6. Write the other lines and the grants' counters.
+ *	7. Write the other lines and the grants' counters.
+ *
+ * Giving back (a negative amount) locks all of the code's grants, whatever
+ * their status, and skips step 3: neither gate, nor suspension, nor validity
+ * keeps what was not used after all.
  *
  * Why it is exact: between the lock of step 2 and the end of the transaction
  * nobody else can change those rows' counters, and step 2 returns the rows as
@@ -30,44 +37,74 @@
  * to a savepoint, the rows' new versions and the ledger's lines vanish
  * together.
  *
- * Why it cannot deadlock with itself: one call locks rows of one code in one
- * order, and waits for a key only while holding them; who holds the key
- * already holds all rows it will ever lock.
+ * Why it cannot deadlock with itself: one call locks rows in one order, and
+ * waits for a key only while holding them; who holds the key already holds all
+ * rows it will ever lock.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "amount.h"
 #include "argument.h"
+#include "booking.h"
 #include "catalog.h"
 #include "compat.h"
+#include "consume.h"
 #include "error.h"
 #include "gate.h"
-#include "grant.h"
-#include "ledger.h"
-#include "lifecycle.h"
+
+/* Of one request for several codes. */
+#define CODES_MAX			1000
+
+/* A code of a request for several, and what is decided about it. */
+typedef struct Part
+{
+	Datum		code;
+	Datum		amount;
+	SvcGrantSet set;
+	SvcDecision decision;
+} Part;
+
+typedef struct Parts
+{
+	TupleDesc	desc;			/* of the answer */
+	int			count;
+	Part	   *parts;			/* in the order of their codes, bytewise */
+} Parts;
 
 static void read_request(FunctionCallInfo fcinfo, SvcRequest *request);
-static void check_mode(const char *mode);
 static Datum consume(FunctionCallInfo fcinfo, SvcRequest *request);
-static bool attempt(SvcRequest *request, TupleDesc desc, Datum *answer);
-static void decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision);
-static void expire_overdue(SvcRequest *request, SvcGrantSet *set);
-static void describe_consumed(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision);
-static bool write_lines(SvcRequest *request, SvcGrantSet *set, Datum answer);
-static void write_grant(SvcRequest *request, const SvcGrant *grant);
-static bool is_allowed(Datum answer);
-pg_noreturn static void report_denied(SvcRequest *request, Datum answer);
-pg_noreturn static void report_not_metered(SvcRequest *request);
-pg_noreturn static void report_lost_key(SvcRequest *request);
+static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
+static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
+static Datum give_back(SvcGrantSet *set, Datum amount);
+static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
+static Datum give_back_to(SvcGrant *grant, Datum limit, Datum rest);
+static void read_parts(Parts *parts, Jsonb *amounts);
+static int	compare_parts(const void *a, const void *b);
+static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
+static Part *first_denied(Parts *parts);
+static Datum parts_datum(const Parts *parts, const Part *denied);
+static Datum part_figures(const Parts *parts, Datum (*figure) (const SvcDecision *decision));
+static Datum consumed_of(const SvcDecision *decision);
+static Datum remaining_of(const SvcDecision *decision);
+static Datum overage_of(const SvcDecision *decision);
+pg_noreturn static void report_excess(const SvcRequest *request, Datum rest);
+pg_noreturn static void report_bad_amounts(const char *problem);
 
 PG_FUNCTION_INFO_V1(svc_consume_entitlement);
 PG_FUNCTION_INFO_V1(svc_require_entitlement);
+PG_FUNCTION_INFO_V1(svc_consume_entitlements);
 
 /*
  * svc_consume_entitlement(customer_id, code, amount, idempotency_key, mode,
@@ -99,213 +136,104 @@ svc_require_entitlement(PG_FUNCTION_ARGS)
 
 	read_request(fcinfo, &request);
 	answer = consume(fcinfo, &request);
-	if (!is_allowed(answer))
-		report_denied(&request, answer);
+	if (!svc_consume_is_allowed(answer))
+		svc_consume_report_denied(&request, answer);
 	return answer;
 }
 
-static void
-read_request(FunctionCallInfo fcinfo, SvcRequest *request)
+/*
+ * svc_consume_entitlements(customer_id, amounts, idempotency_key, at, metadata)
+ *	-> svc_consumptions
+ *
+ * Several codes at once, all or nothing.
+ */
+Datum
+svc_consume_entitlements(PG_FUNCTION_ARGS)
 {
-	bool		isnull;
-
-	request->kind = "consume";
-	request->customer_id = svc_argument_id(fcinfo, 0, "customer id");
-	request->code = svc_argument_id(fcinfo, 1, "entitlement code");
-	request->amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
-	request->key = svc_argument_optional_id(fcinfo, 3, "idempotency key", &isnull);
-	request->has_key = !isnull;
-	request->mode = TextDatumGetCString(svc_argument_id(fcinfo, 4, "mode"));
-	check_mode(request->mode);
-	request->at = svc_argument_at(fcinfo, 5);
-	request->at_given = !PG_ARGISNULL(5);
-	request->has_metadata = !PG_ARGISNULL(6);
-	request->metadata = PG_GETARG_DATUM(6);
-}
-
-static void
-check_mode(const char *mode)
-{
-	if (strcmp(mode, "reject") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown mode \"%s\"", mode),
-				 errdetail("The mode says what happens when less is left than was asked for."),
-				 errhint("The mode is \"reject\": all or nothing.")));
-}
-
-/* Run a request to its answer, a row of svc_consumption. */
-static Datum
-consume(FunctionCallInfo fcinfo, SvcRequest *request)
-{
-	TupleDesc	desc;
+	SvcRequest	request = {.kind = "consume", .answer_type = SVC_ANSWER_CONSUMPTIONS};
+	Parts		parts = {0};
 	Datum		answer;
+	bool		isnull;
 	SvcCall		call;
 
-	svc_catalog_use(fcinfo);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "a consuming function must return a row");
+	request.customer_id = svc_argument_id(fcinfo, 0, "customer id");
+	svc_argument_not_null(fcinfo, 1, "amounts");
+	request.has_amounts = true;
+	request.amounts = PG_GETARG_DATUM(1);
+	request.key = svc_argument_optional_id(fcinfo, 2, "idempotency key", &isnull);
+	request.has_key = !isnull;
+	request.instant = svc_argument_instant(fcinfo, 3);
+	request.has_metadata = !PG_ARGISNULL(4);
+	request.metadata = PG_GETARG_DATUM(4);
+	read_parts(&parts, PG_GETARG_JSONB_P(1));
 
+	svc_catalog_use(fcinfo);
+	if (get_call_result_type(fcinfo, NULL, &parts.desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "svc_consume_entitlements must return a row");
 	svc_call_begin(&call, fcinfo);
-	if (!svc_ledger_replay(request, &answer) &&
-		!attempt(request, desc, &answer) &&
-		!svc_ledger_replay(request, &answer))
-		report_lost_key(request);
+	answer = svc_ledger_run(&request, attempt_parts, &parts);
 	answer = svc_call_keep(&call, answer);
 	svc_call_end(&call);
 	return answer;
 }
 
-/*
- * Steps 2 to 6.  Returns false, and has written nothing, when another call
- * with the same key came first.
- */
-static bool
-attempt(SvcRequest *request, TupleDesc desc, Datum *answer)
+/* The argument that is a mode. */
+SvcMode
+svc_consume_mode(FunctionCallInfo fcinfo, int n)
 {
-	SvcGrantSet set = {0};
-	SvcDecision decision;
+	char	   *name = TextDatumGetCString(svc_argument_id(fcinfo, n, "mode"));
+	static const SvcMode modes[] = {SVC_REJECT, SVC_CAP, SVC_OVERFLOW};
 
-	decide(request, &set, &decision);
-	if (decision.reason != SVC_OK)
+	for (int i = 0; i < lengthof(modes); i++)
 	{
-		if (!svc_ledger_replay(request, answer))
-		{
-			svc_ledger_check_unseen(request);
-			*answer = svc_decision_datum(&decision, desc);
-		}
-		return true;
+		if (strcmp(name, svc_mode_name(modes[i])) == 0)
+			return modes[i];
 	}
-	if (!set.metered)
-		report_not_metered(request);
-
-	(void) svc_grant_allocate(&set, request->amount);
-	describe_consumed(request, &set, &decision);
-	*answer = svc_decision_datum(&decision, desc);
-	return write_lines(request, &set, *answer);
-}
-
-/* Lock what is needed and decide. */
-static void
-decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
-{
-	SvcReason	gate;
-
-	svc_grant_lock(set, request->customer_id, request->code, request->at);
-	gate = svc_grant_gate(request->customer_id, false);
-	if (gate == SVC_OK)
-	{
-		expire_overdue(request, set);
-		/* why is none live? look at all grants, not just at those locked */
-		if (set->live == 0)
-			svc_grant_reread(set, request->customer_id, request->code, request->at);
-	}
-	svc_grant_decide(decision, set, request->amount);
-	if (gate != SVC_OK)
-		decision->reason = gate;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown mode \"%s\"", name),
+			 errdetail("The mode says what happens when less is left than was asked for."),
+			 errhint("The modes are \"reject\" (all or nothing), \"cap\" (what is there) and"
+					 " \"overflow\" (all, the rest as overage).")));
 }
 
 /*
- * Write down that grants have expired, now that we have them locked.  Not for
- * an instant that the caller made up.
+ * Run a request for one code, within a call; a negative amount is given back.
+ * "desc" is that of svc_consumption.
  */
-static void
-expire_overdue(SvcRequest *request, SvcGrantSet *set)
+Datum
+svc_consume_run(SvcRequest *request, TupleDesc desc)
 {
-	static const SvcDeed expire = {.noun = SVC_ENTITLEMENT, .action = "expire"};
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'expired'"
-		" WHERE customer_id = $1 AND id = $2",
-		2, {TEXTOID, TEXTOID}
-	};
+	bool		is_refund = svc_amount_sign(request->amount) < 0;
 
-	if (request->at_given)
-		return;
-	for (int i = set->live; i < set->count; i++)
-	{
-		Datum		values[2] = {request->customer_id, set->grants[i].id};
-
-		if (set->grants[i].state == SVC_EXPIRED)
-			svc_lifecycle_write(&expire, &statement, values, NULL);
-	}
+	request->kind = is_refund ? "refund" : "consume";
+	request->answer_type = SVC_ANSWER_CONSUMPTION;
+	return svc_ledger_run(request, is_refund ? attempt_refund : attempt_consume, desc);
 }
 
-/* Complete the decision with what has been taken, and what is left then. */
-static void
-describe_consumed(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
+/* The row type svc_consumption, for who is not asked for one. */
+TupleDesc
+svc_consume_answer_type(void)
 {
-	decision->consumed = request->amount;
-	if (decision->has_remaining)
-		decision->remaining = svc_amount_subtract(decision->remaining, request->amount);
-	for (int i = 0; i < set->live; i++)
-	{
-		if (svc_amount_sign(set->grants[i].taken) > 0)
-		{
-			decision->entitlement_id = set->grants[i].id;
-			break;
-		}
-	}
-}
+	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+									   CStringGetDatum("svc_consumption"),
+									   ObjectIdGetDatum(svc_catalog_schema()));
 
-/* The lines of the ledger and the counters; line 0 before anything else. */
-static bool
-write_lines(SvcRequest *request, SvcGrantSet *set, Datum answer)
-{
-	int			line = 0;
-
-	for (int i = 0; i < set->live; i++)
-	{
-		const SvcGrant *grant = &set->grants[i];
-
-		if (svc_amount_sign(grant->taken) == 0)
-			continue;
-		if (!svc_ledger_append(request, grant, line, answer))
-		{
-			Assert(line == 0);
-			return false;
-		}
-		write_grant(request, grant);
-		line++;
-	}
-	return true;
-}
-
-static void
-write_grant(SvcRequest *request, const SvcGrant *grant)
-{
-	static const SvcDeed consumption = {.noun = SVC_ENTITLEMENT, .action = "consume"};
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement"
-		" SET used_amount = used_amount + $3, ledger_seq = ledger_seq + 1, status = $4"
-		" WHERE customer_id = $1 AND id = $2"
-		" RETURNING used_amount = $5 AND ledger_seq = $6 AND status = $4",
-		6, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID, NUMERICOID, INT8OID}
-	};
-	bool		spent = !grant->unlimited &&
-		svc_amount_compare(grant->taken, grant->available) >= 0;
-	Datum		values[6] = {request->customer_id, grant->id, grant->taken,
-		CStringGetTextDatum(spent ? "exhausted" : "active"),
-		svc_amount_add(grant->used_amount, grant->taken),
-	Int64GetDatum(grant->ledger_seq + 1)};
-	bool		isnull;
-
-	/* a user's trigger may have suppressed the update, or changed it */
-	if (svc_lifecycle_write(&consumption, &statement, values, NULL) != 1 ||
-		!DatumGetBool(svc_statement_value(0, 1, &isnull)))
-		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+	return lookup_rowtype_tupdesc_copy(type, -1);
 }
 
 /* The first column of an answer. */
-static bool
-is_allowed(Datum answer)
+bool
+svc_consume_is_allowed(Datum answer)
 {
 	bool		isnull;
 
 	return DatumGetBool(GetAttributeByNum(DatumGetHeapTupleHeader(answer), 1, &isnull));
 }
 
-static void
-report_denied(SvcRequest *request, Datum answer)
+/* For who cannot go on without. */
+void
+svc_consume_report_denied(const SvcRequest *request, Datum answer)
 {
 	HeapTupleHeader row = DatumGetHeapTupleHeader(answer);
 	bool		isnull;
@@ -325,24 +253,369 @@ report_denied(SvcRequest *request, Datum answer)
 }
 
 static void
-report_not_metered(SvcRequest *request)
+read_request(FunctionCallInfo fcinfo, SvcRequest *request)
+{
+	bool		isnull;
+
+	memset(request, 0, sizeof(*request));
+	request->customer_id = svc_argument_id(fcinfo, 0, "customer id");
+	request->code = svc_argument_id(fcinfo, 1, "entitlement code");
+	request->amount = svc_argument_amount(fcinfo, 2, "amount");
+	if (svc_amount_sign(request->amount) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount must not be 0"),
+				 errdetail("More than 0 is consumed, less than 0 is given back."),
+				 errhint("Leave it out for 1, or ask with svc_check_entitlement().")));
+	request->key = svc_argument_optional_id(fcinfo, 3, "idempotency key", &isnull);
+	request->has_key = !isnull;
+	request->mode = svc_consume_mode(fcinfo, 4);
+	request->instant = svc_argument_instant(fcinfo, 5);
+	request->has_metadata = !PG_ARGISNULL(6);
+	request->metadata = PG_GETARG_DATUM(6);
+}
+
+/* Run a request to its answer, a row of svc_consumption. */
+static Datum
+consume(FunctionCallInfo fcinfo, SvcRequest *request)
+{
+	TupleDesc	desc;
+	Datum		answer;
+	SvcCall		call;
+
+	svc_catalog_use(fcinfo);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "a consuming function must return a row");
+
+	svc_call_begin(&call, fcinfo);
+	answer = svc_call_keep(&call, svc_consume_run(request, desc));
+	svc_call_end(&call);
+	return answer;
+}
+
+/* Steps 2 to 7 for one code. */
+static bool
+attempt_consume(SvcRequest *request, void *state, Datum *answer)
+{
+	TupleDesc	desc = state;
+	SvcGrantSet set;
+	SvcDecision decision;
+	int			line = 0;
+
+	svc_grant_find(&set, request->customer_id, request->code, request->instant,
+				   SVC_GRANT_LOCK_USABLE);
+	svc_consume_decide(request, &set, svc_grant_gate(request->customer_id, false), &decision);
+	if (decision.reason != SVC_OK)
+	{
+		if (!svc_ledger_replay_late(request, answer))
+			*answer = svc_decision_datum(&decision, desc);
+		return true;
+	}
+	if (!set.metered)
+		svc_consume_report_not_metered(request, request->code);
+
+	svc_grant_describe(&decision, &set);
+	*answer = svc_decision_datum(&decision, desc);
+	return svc_booking_write(request, &set, &line, *answer);
+}
+
+/*
+ * Steps 3 to 5 for one code, whose grants are locked.  Where the gate is
+ * closed, the grants are not touched.
+ */
+void
+svc_consume_decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision)
+{
+	if (gate == SVC_OK)
+	{
+		svc_booking_catch_up(request, set);
+		/* why is none live? look at all grants, not just at those locked */
+		if (set->live == 0)
+			svc_grant_find(set, request->customer_id, request->code, request->instant,
+						   SVC_GRANT_REREAD);
+	}
+	svc_grant_decide(decision, set, request->amount, request->mode);
+	if (gate != SVC_OK)
+	{
+		decision->reason = gate;
+		decision->overage = svc_amount_from(0);
+	}
+}
+
+/* Steps 2 to 7 of giving back. */
+static bool
+attempt_refund(SvcRequest *request, void *state, Datum *answer)
+{
+	TupleDesc	desc = state;
+	SvcGrantSet set;
+	SvcDecision decision;
+	Datum		rest;
+	int			line = 0;
+
+	svc_grant_find(&set, request->customer_id, request->code, request->instant,
+				   SVC_GRANT_LOCK_ALL);
+	svc_booking_catch_up(request, &set);
+	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
+	rest = give_back(&set, svc_amount_negate(request->amount));
+	if (svc_amount_sign(rest) > 0 || set.count == 0)
+	{
+		if (svc_ledger_replay_late(request, answer))
+			return true;
+		if (request->mode != SVC_CAP)
+			report_excess(request, rest);
+	}
+	if (set.count > 0)
+		decision.reason = SVC_OK;
+	for (int n = set.count - 1; n >= 0; n--)
+	{
+		if (svc_amount_sign(nth_to_give_back(&set, n)->taken) != 0)
+			decision.entitlement_id = nth_to_give_back(&set, n)->id;
+	}
+	svc_grant_describe(&decision, &set);
+	*answer = svc_decision_datum(&decision, desc);
+	return svc_booking_write(request, &set, &line, *answer);
+}
+
+/*
+ * Spread what is given back over the grants: what was used beyond their limits
+ * first, then against the burn order; to live grants before others, where it
+ * can be used again.  Returns what none of them has used.
+ */
+static Datum
+give_back(SvcGrantSet *set, Datum amount)
+{
+	Datum		rest = amount;
+
+	for (int n = 0; n < set->count; n++)
+	{
+		SvcGrant   *grant = nth_to_give_back(set, n);
+
+		if (grant->metered && !grant->balance.unlimited)
+			rest = give_back_to(grant, svc_balance_overage(&grant->balance), rest);
+	}
+	for (int n = 0; n < set->count; n++)
+	{
+		SvcGrant   *grant = nth_to_give_back(set, n);
+
+		if (grant->metered)
+			rest = give_back_to(grant, svc_amount_add(grant->balance.used, grant->taken), rest);
+	}
+	return rest;
+}
+
+/* Live ones, the last first; then the others, the last first. */
+static SvcGrant *
+nth_to_give_back(SvcGrantSet *set, int n)
+{
+	return n < set->live ? &set->grants[set->live - 1 - n] :
+		&set->grants[set->count - 1 - (n - set->live)];
+}
+
+static Datum
+give_back_to(SvcGrant *grant, Datum limit, Datum rest)
+{
+	Datum		amount = svc_amount_least(limit, rest);
+
+	grant->taken = svc_amount_subtract(grant->taken, amount);
+	return svc_amount_subtract(rest, amount);
+}
+
+/* An object of codes and amounts greater than 0. */
+static void
+read_parts(Parts *parts, Jsonb *amounts)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(amounts))
+		report_bad_amounts("It is no object.");
+	if (JB_ROOT_COUNT(amounts) == 0 || JB_ROOT_COUNT(amounts) > CODES_MAX)
+		report_bad_amounts(psprintf("It has %d members.", (int) JB_ROOT_COUNT(amounts)));
+	parts->parts = palloc0(JB_ROOT_COUNT(amounts) * sizeof(Part));
+
+	it = JsonbIteratorInit(&amounts->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		Part	   *part = &parts->parts[parts->count];
+
+		if (token == WJB_KEY)
+		{
+			part->code = PointerGetDatum(cstring_to_text_with_len(value.val.string.val,
+																  value.val.string.len));
+			svc_check_id(part->code, "entitlement code");
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (value.type != jbvNumeric)
+				report_bad_amounts(psprintf("The value of \"%s\" is no number.",
+											TextDatumGetCString(part->code)));
+			part->amount = NumericGetDatum(value.val.numeric);
+			svc_check_amount(part->amount, "amount");
+			if (svc_amount_sign(part->amount) <= 0)
+				report_bad_amounts(psprintf("The value of \"%s\" is %s.",
+											TextDatumGetCString(part->code),
+											svc_amount_text(part->amount)));
+			parts->count++;
+		}
+	}
+	qsort(parts->parts, parts->count, sizeof(Part), compare_parts);
+}
+
+static int
+compare_parts(const void *a, const void *b)
+{
+	return DatumGetInt32(DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
+												 ((const Part *) a)->code,
+												 ((const Part *) b)->code));
+}
+
+/* Steps 2 to 7 for several codes: lock all, then decide, then write. */
+static bool
+attempt_parts(SvcRequest *request, void *state, Datum *answer)
+{
+	Parts	   *parts = state;
+	SvcReason	gate;
+	Part	   *denied;
+	int			line = 0;
+
+	for (int i = 0; i < parts->count; i++)
+		svc_grant_find(&parts->parts[i].set, request->customer_id, parts->parts[i].code,
+					   request->instant, SVC_GRANT_LOCK_USABLE);
+	gate = svc_grant_gate(request->customer_id, false);
+	for (int i = 0; i < parts->count; i++)
+	{
+		Part	   *part = &parts->parts[i];
+
+		request->code = part->code;
+		request->amount = part->amount;
+		svc_consume_decide(request, &part->set, gate, &part->decision);
+	}
+
+	denied = first_denied(parts);
+	for (int i = 0; denied == NULL && i < parts->count; i++)
+	{
+		if (!parts->parts[i].set.metered)
+			svc_consume_report_not_metered(request, parts->parts[i].code);
+		svc_grant_describe(&parts->parts[i].decision, &parts->parts[i].set);
+	}
+	if (denied != NULL && svc_ledger_replay_late(request, answer))
+		return true;
+	*answer = parts_datum(parts, denied);
+	for (int i = 0; denied == NULL && i < parts->count; i++)
+	{
+		if (!svc_booking_write(request, &parts->parts[i].set, &line, *answer))
+			return false;
+	}
+	return true;
+}
+
+static Part *
+first_denied(Parts *parts)
+{
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (parts->parts[i].decision.reason != SVC_OK)
+			return &parts->parts[i];
+	}
+	return NULL;
+}
+
+/* A row of svc_consumptions; "denied" is the first code that was, or NULL. */
+static Datum
+parts_datum(const Parts *parts, const Part *denied)
+{
+	Datum		values[7];
+	bool		isnull[7] = {false};
+
+	values[0] = BoolGetDatum(denied == NULL);
+	values[1] = CStringGetTextDatum(svc_reason_name(denied ? denied->decision.reason : SVC_OK));
+	values[2] = denied ? denied->code : (Datum) 0;
+	isnull[2] = denied == NULL;
+	values[3] = part_figures(parts, consumed_of);
+	isnull[3] = denied != NULL;
+	values[4] = part_figures(parts, remaining_of);
+	values[5] = part_figures(parts, overage_of);
+	isnull[5] = denied != NULL;
+	values[6] = BoolGetDatum(false);
+	return HeapTupleGetDatum(heap_form_tuple(parts->desc, values, isnull));
+}
+
+/* An object with one figure of each code. */
+static Datum
+part_figures(const Parts *parts, Datum (*figure) (const SvcDecision *decision))
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < parts->count; i++)
+	{
+		Datum		amount = figure(&parts->parts[i].decision);
+		JsonbValue	value;
+
+		value.type = jbvString;
+		value.val.string.val = TextDatumGetCString(parts->parts[i].code);
+		value.val.string.len = strlen(value.val.string.val);
+		pushJsonbValue(&state, WJB_KEY, &value);
+		value.type = amount == (Datum) 0 ? jbvNull : jbvNumeric;
+		if (amount != (Datum) 0)
+			value.val.numeric = DatumGetNumeric(amount);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(object));
+}
+
+static Datum
+consumed_of(const SvcDecision *decision)
+{
+	return decision->consumed;
+}
+
+/* 0: it is null */
+static Datum
+remaining_of(const SvcDecision *decision)
+{
+	return decision->has_remaining ? decision->remaining : (Datum) 0;
+}
+
+static Datum
+overage_of(const SvcDecision *decision)
+{
+	return decision->overage;
+}
+
+void
+svc_consume_report_not_metered(const SvcRequest *request, Datum code)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_NOT_METERED),
-			 errmsg("entitlement \"%s\" is not metered", TextDatumGetCString(request->code)),
+			 errmsg("entitlement \"%s\" is not metered", TextDatumGetCString(code)),
 			 errdetail("No grant of customer \"%s\" has a limit or is unlimited.",
 					   TextDatumGetCString(request->customer_id)),
 			 errhint("Ask for it with svc_check_entitlement().")));
 }
 
-/* Line 0 was refused because of a rival that is nowhere to be seen. */
 static void
-report_lost_key(SvcRequest *request)
+report_excess(const SvcRequest *request, Datum rest)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-			 errmsg("the request with idempotency key \"%s\" could not be recorded",
-					TextDatumGetCString(request->key)),
-			 errdetail("A trigger, rule or policy on table \"svc_entitlement_ledger\" has suppressed its row."),
-			 errhint("Such triggers must let svc's own rows pass.")));
+			(errcode(ERRCODE_SVC_AMOUNT_EXCEEDED),
+			 errmsg("cannot give back more than was used of entitlement \"%s\"",
+					TextDatumGetCString(request->code)),
+			 errdetail("Customer \"%s\" was to be given back %s, which is %s too much.",
+					   TextDatumGetCString(request->customer_id),
+					   svc_amount_text(svc_amount_negate(request->amount)), svc_amount_text(rest)),
+			 errhint("Mode \"cap\" gives back what there is; a reset has taken back what was used before it.")));
+}
+
+static void
+report_bad_amounts(const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("amounts must be an object of entitlement codes and amounts greater than 0"),
+			 errdetail("%s", problem),
+			 errhint("For example '{\"api_calls\": 1, \"tokens\": 250}'; at most %d codes.", CODES_MAX)));
 }

@@ -44,6 +44,7 @@ static void check_timezone(const char *timezone_name);
 static bool is_at_risk(const char *risk_level);
 static void imply(SvcRowChange *change, const char *action);
 static void conclude(SvcRowChange *change, const char *action);
+static void move_periods(SvcRowChange *change);
 static void delete_merged(Datum id);
 static char *quote_list(const char *list);
 static void prepare_delete(SvcActionCall *call);
@@ -148,6 +149,8 @@ conclude(SvcRowChange *change, const char *action)
 	Datum		id = svc_row_new(change, &id_column, &isnull);
 	SvcCall		call;
 
+	if (!change->is_insert && svc_row_column_differs(change, &timezone_column))
+		move_periods(change);
 	if (strcmp(action, "delete") != 0)
 		return;
 
@@ -170,6 +173,32 @@ conclude(SvcRowChange *change, const char *action)
 	appendStringInfoString(&sql, " END, '{}')"
 						   " WHERE customer_id = $1 AND changes IS NOT NULL");
 	svc_lifecycle_rewrite_once(sql.data, 1, &argtype, &id);
+	svc_call_end(&call);
+}
+
+/*
+ * The periods of entitlements go with the customer, unless they were given a
+ * time zone of their own.
+ */
+static void
+move_periods(SvcRowChange *change)
+{
+	static const SvcDeed deed = {.noun = SVC_ENTITLEMENT, .action = "update"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET reset_timezone = coalesce($3, 'UTC')"
+		" WHERE customer_id = $1 AND reset_timezone = coalesce($2, 'UTC')"
+		"  AND reset_timezone <> coalesce($3, 'UTC') AND status <> 'revoked'",
+		3, {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3];
+	bool		isnull[3];
+	SvcCall		call;
+
+	svc_call_begin(&call, change->fcinfo);
+	values[0] = svc_row_new(change, &id_column, &isnull[0]);
+	values[1] = svc_row_old(change, &timezone_column, &isnull[1]);
+	values[2] = svc_row_new(change, &timezone_column, &isnull[2]);
+	svc_lifecycle_write(&deed, &statement, values, isnull);
 	svc_call_end(&call);
 }
 

@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * entitlement.c
- *	  Entitlements: granting and checking, and the rule that every row of
- *	  svc_entitlement obeys.
+ *	  Entitlements: granting, checking and resetting them.
  *
- * Consuming is in consume.c.
+ * Consuming is in consume.c, the rule that every row obeys in grant_rule.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,34 +12,42 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "action.h"
 #include "amount.h"
 #include "argument.h"
+#include "booking.h"
 #include "catalog.h"
 #include "entitlement.h"
 #include "error.h"
 #include "grant.h"
-#include "ledger.h"
+#include "grant_rule.h"
 #include "lifecycle.h"
 
-static SvcColumn status_column = {"status"};
-static SvcColumn unlimited_column = {"unlimited", BOOLOID};
-static SvcColumn limit_column = {"limit_amount", NUMERICOID};
-static SvcColumn used_column = {"used_amount", NUMERICOID};
-static SvcColumn remaining_column = {"remaining_amount", NUMERICOID};
-static SvcColumn percent_column = {"usage_percent", NUMERICOID};
-static SvcColumn ledger_seq_column = {"ledger_seq", INT8OID};
-static SvcColumn valid_until_column = {"valid_until", TIMESTAMPTZOID};
+/* Of svc_grant_entitlement(), in order; the first is argument 0. */
+enum
+{
+	ARG_CUSTOMER_ID,
+	ARG_CODE,
+	ARG_LIMIT_AMOUNT,
+	ARG_UNLIMITED,
+	ARG_VALID_UNTIL = 12,
+	ARG_ID,
+	ARG_PLAN_ID,
+	ARG_SUBSCRIPTION_ID,
+	ARG_RESET_PERIOD,
+	ARG_RESET_ANCHOR,
+	ARG_ROLLOVER_MAX,
+	ARG_OVERAGE,
+	ARG_OVERAGE_LIMIT,
+	ARG_CARRY_OVERAGE,
+	ARG_ALERT_PERCENTS,
+	ARG_COUNT,
+};
 
-static void check(SvcRowChange *change);
-static void check_unused(SvcRowChange *change);
-static void derive_columns(SvcRowChange *change);
-static void adjust_status(SvcRowChange *change);
-static void check_status_fits(SvcRowChange *change);
-static bool has_something_left(SvcRowChange *change);
-static bool is_over(SvcRowChange *change);
+static Datum decide(FunctionCallInfo fcinfo, SvcDecision *decision);
 static void prepare_expire(SvcActionCall *call);
 static void prepare_resume(SvcActionCall *call);
 static void prepare_reset(SvcActionCall *call);
@@ -53,13 +60,12 @@ static const SvcAction actions[] = {
 
 PG_FUNCTION_INFO_V1(svc_grant_entitlement);
 PG_FUNCTION_INFO_V1(svc_check_entitlement);
+PG_FUNCTION_INFO_V1(svc_has_entitlement);
 
 void
 svc_entitlement_init(void)
 {
-	static const SvcLifecycleRules rules = {.check = check};
-
-	svc_lifecycle_set_rules(SVC_ENTITLEMENT, &rules);
+	svc_grant_rule_init();
 	svc_action_register(actions, lengthof(actions));
 }
 
@@ -79,46 +85,52 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement"
 		" (customer_id, code, limit_amount, unlimited, value, type, name, description,"
-		"  priority, source, source_id, valid_from, valid_until, id, plan_id, subscription_id)"
+		"  priority, source, source_id, valid_from, valid_until, id, plan_id, subscription_id,"
+		"  reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
+		"  alert_percents)"
 		" VALUES ($1, $2, $3, $4, $5,"
 		"  coalesce($6, CASE WHEN $3 IS NOT NULL OR $4 THEN 'quota' ELSE 'feature' END),"
 		"  coalesce($7, $2), $8, $9, $10, $11, $12, $13,"
-		"  coalesce($14, @extschema@.svc_new_id('ent')), $15, $16)"
+		"  coalesce($14, @extschema@.svc_new_id('ent')), $15, $16,"
+		"  $17, $18, $19, $20, $21, $22, $23)"
 		" RETURNING id::text",
-		16, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
-		INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}
+		ARG_COUNT, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
+			INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
+		TEXTOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, NUMERICOID, BOOLOID, INT4ARRAYOID}
 	};
-	Datum		values[16];
-	bool		isnull[16];
+	Datum		values[ARG_COUNT];
+	bool		isnull[ARG_COUNT];
 	Datum		id;
 	SvcCall		call;
 
-	for (int i = 0; i < lengthof(values); i++)
+	for (int i = 0; i < ARG_COUNT; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		isnull[i] = PG_ARGISNULL(i);
 	}
-	values[0] = svc_argument_id(fcinfo, 0, "customer id");
-	values[1] = svc_argument_id(fcinfo, 1, "entitlement code");
-	if (!isnull[2])
-		values[2] = svc_argument_amount(fcinfo, 2, "limit_amount");
-	values[3] = BoolGetDatum(svc_argument_bool(fcinfo, 3, "unlimited"));
-	if (!isnull[2] && svc_amount_sign(values[2]) < 0)
+	values[ARG_CUSTOMER_ID] = svc_argument_id(fcinfo, ARG_CUSTOMER_ID, "customer id");
+	values[ARG_CODE] = svc_argument_id(fcinfo, ARG_CODE, "entitlement code");
+	(void) svc_argument_bool(fcinfo, ARG_UNLIMITED, "unlimited");
+	(void) svc_argument_bool(fcinfo, ARG_CARRY_OVERAGE, "carry_overage");
+	svc_argument_not_null(fcinfo, ARG_OVERAGE, "overage");
+	if (!isnull[ARG_LIMIT_AMOUNT] &&
+		svc_amount_sign(svc_argument_amount(fcinfo, ARG_LIMIT_AMOUNT, "limit_amount")) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("limit_amount must not be negative"),
-				 errdetail("It is %s.", svc_amount_text(values[2])),
+				 errdetail("It is %s.", svc_amount_text(values[ARG_LIMIT_AMOUNT])),
 				 errhint("A limit of 0 grants nothing; NULL grants a right that is not counted.")));
-	if (!isnull[12] && PG_GETARG_TIMESTAMPTZ(12) <= GetCurrentTransactionStartTimestamp())
+	if (!isnull[ARG_VALID_UNTIL] &&
+		PG_GETARG_TIMESTAMPTZ(ARG_VALID_UNTIL) <= GetCurrentTransactionStartTimestamp())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("valid_until must be in the future"),
-				 errdetail("It is %s.", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(12))),
+				 errdetail("It is %s.", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(ARG_VALID_UNTIL))),
 				 errhint("Pass NULL for a grant that does not end by itself.")));
-	values[13] = svc_argument_optional_id(fcinfo, 13, "entitlement id", &isnull[13]);
+	values[ARG_ID] = svc_argument_optional_id(fcinfo, ARG_ID, "entitlement id", &isnull[ARG_ID]);
 
 	svc_call_begin(&call, fcinfo);
-	svc_gate_customer(values[0], "an entitlement");
+	svc_gate_customer(values[ARG_CUSTOMER_ID], "an entitlement");
 	svc_lifecycle_write(&grant, &statement, values, isnull);
 	id = svc_statement_value(0, 1, &isnull[0]);
 	id = svc_call_keep(&call, id);
@@ -135,216 +147,103 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 Datum
 svc_check_entitlement(PG_FUNCTION_ARGS)
 {
+	SvcDecision decision;
+
+	return decide(fcinfo, &decision);
+}
+
+/*
+ * svc_has_entitlement(customer_id, code, amount) -> boolean
+ *
+ * Whether svc_check_entitlement would allow it: for WHERE, and for policies.
+ * STRICT: null for a null argument, which there is as good as false.
+ */
+Datum
+svc_has_entitlement(PG_FUNCTION_ARGS)
+{
+	SvcDecision decision;
+
+	(void) decide(fcinfo, &decision);
+	PG_RETURN_BOOL(decision.reason == SVC_OK);
+}
+
+/* Decide, and return the decision as a row, if the function returns rows. */
+static Datum
+decide(FunctionCallInfo fcinfo, SvcDecision *decision)
+{
 	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
 	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
-	TimestampTz at = svc_argument_at(fcinfo, 3);
+	SvcInstant	instant = {.at = GetCurrentTransactionStartTimestamp()};
 	TupleDesc	desc;
 	SvcGrantSet set = {0};
-	SvcDecision decision;
 	SvcReason	gate;
-	Datum		result;
+	Datum		result = (Datum) 0;
 	SvcCall		call;
 
+	if (PG_NARGS() > 3)
+		instant = svc_argument_instant(fcinfo, 3);
 	svc_catalog_use(fcinfo);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "svc_check_entitlement must return a row");
+		desc = NULL;
 
 	svc_call_begin(&call, fcinfo);
 	gate = svc_grant_gate(customer_id, true);
 	if (gate == SVC_OK)
-		svc_grant_read(&set, customer_id, code, at);
-	svc_grant_decide(&decision, &set, amount);
+		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
+	svc_grant_decide(decision, &set, amount, SVC_REJECT);
 	if (gate != SVC_OK)
-		decision.reason = gate;
-	result = svc_call_keep(&call, svc_decision_datum(&decision, desc));
+		decision->reason = gate;
+	if (desc != NULL)
+		result = svc_call_keep(&call, svc_decision_datum(decision, desc));
 	svc_call_end(&call);
 	return result;
 }
 
-/*
- * Derived columns are computed, whatever was written to them; the status
- * follows the counters: a row whose limit is raised is active again, one
- * whose limit is lowered to what is used is exhausted.
- */
-static void
-check(SvcRowChange *change)
-{
-	if (change->is_insert)
-		check_unused(change);
-	else if (svc_lifecycle_is_update(change))
-	{
-		adjust_status(change);
-		check_status_fits(change);
-	}
-	derive_columns(change);
-}
-
-/* A new row has used nothing: what it uses goes through the ledger. */
-static void
-check_unused(SvcRowChange *change)
-{
-	static SvcColumn *const counters[] = {&used_column, &ledger_seq_column};
-	bool		isnull;
-	Datum		used = svc_row_new(change, &used_column, &isnull);
-	bool		is_used = !isnull && svc_amount_sign(used) != 0;
-	Datum		seq = svc_row_new(change, &ledger_seq_column, &isnull);
-	bool		is_numbered = !isnull && DatumGetInt64(seq) != 0;
-
-	if (is_used || is_numbered)
-		svc_lifecycle_refuse_column(change, counters[is_used ? 0 : 1]->name,
-									"Insert the row without it and use svc_consume_entitlement().");
-}
-
-/* remaining_amount = greatest(available, 0); usage_percent = 100 at limit 0. */
-static void
-derive_columns(SvcRowChange *change)
-{
-	bool		isnull;
-	bool		no_limit;
-	bool		unlimited = DatumGetBool(svc_row_new(change, &unlimited_column, &isnull)) && !isnull;
-	Datum		limit = svc_row_new(change, &limit_column, &no_limit);
-	Datum		used = svc_row_new(change, &used_column, &isnull);
-	Datum		remaining;
-	Datum		percent;
-
-	if (unlimited || no_limit || isnull)
-	{
-		svc_row_set(change, &remaining_column, (Datum) 0, true);
-		svc_row_set(change, &percent_column, (Datum) 0, true);
-		return;
-	}
-	remaining = svc_amount_greatest(svc_amount_subtract(limit, used), svc_amount_from(0));
-	percent = svc_amount_from(100);
-	if (svc_amount_sign(limit) > 0)
-		percent = DirectFunctionCall2(numeric_div,
-									  DirectFunctionCall2(numeric_mul, used, percent), limit);
-	svc_row_set(change, &remaining_column, remaining, false);
-	svc_row_set(change, &percent_column,
-				DirectFunctionCall2(numeric_round, percent, Int32GetDatum(2)), false);
-}
-
-/*
- * Let the status follow what was changed.  Who resumes a grant of which
- * nothing is left gets an exhausted one.
- */
-static void
-adjust_status(SvcRowChange *change)
-{
-	char	   *status = svc_row_new_text(change, &status_column);
-	bool		left = has_something_left(change);
-	bool		limit_changed = svc_row_column_differs(change, &limit_column) ||
-		svc_row_column_differs(change, &unlimited_column);
-
-	if (svc_row_column_differs(change, &status_column))
-	{
-		if (strcmp(status, "active") == 0 && !left &&
-			strcmp(svc_row_old_text(change, &status_column), "suspended") == 0)
-			svc_row_set_text(change, &status_column, "exhausted");
-	}
-	else if (strcmp(status, "active") == 0 && limit_changed && !left)
-		svc_row_set_text(change, &status_column, "exhausted");
-	else if (strcmp(status, "exhausted") == 0 && left)
-		svc_row_set_text(change, &status_column, "active");
-	else if (strcmp(status, "expired") == 0 && !is_over(change) &&
-			 svc_row_column_differs(change, &valid_until_column))
-		svc_row_set_text(change, &status_column, "active");
-}
-
-/*
- * When plain SQL does set the status, hold it to the guards of the table of
- * transitions, so that status, counters and validity do not contradict each
- * other.
- */
-static void
-check_status_fits(SvcRowChange *change)
-{
-	bool		left = has_something_left(change);
-
-	if (!svc_row_column_differs(change, &status_column))
-		return;
-	if (svc_row_new_is(change, &status_column, "exhausted") && left)
-		svc_lifecycle_refuse_change(change, "something is left",
-									"Change limit_amount, or set status \"suspended\" or \"revoked\".");
-	if (svc_row_new_is(change, &status_column, "active"))
-	{
-		char	   *from = svc_row_old_text(change, &status_column);
-
-		if (strcmp(from, "exhausted") == 0 && !left)
-			svc_lifecycle_refuse_change(change, "nothing is left", "Raise limit_amount.");
-		if (strcmp(from, "expired") == 0 && is_over(change))
-			svc_lifecycle_refuse_change(change, "its validity is over", "Move valid_until ahead.");
-	}
-	if (svc_row_new_is(change, &status_column, "expired") && !is_over(change))
-		svc_lifecycle_refuse_change(change, "its validity is not over",
-									"Set valid_until, or set status \"suspended\" or \"revoked\".");
-}
-
-/* Can anything more be consumed from the new row, by its limit? */
-static bool
-has_something_left(SvcRowChange *change)
-{
-	bool		isnull;
-	bool		no_limit;
-	Datum		unlimited = svc_row_new(change, &unlimited_column, &isnull);
-	Datum		limit;
-	Datum		used;
-
-	if (!isnull && DatumGetBool(unlimited))
-		return true;
-	limit = svc_row_new(change, &limit_column, &no_limit);
-	used = svc_row_new(change, &used_column, &isnull);
-	return no_limit || isnull || svc_amount_compare(used, limit) < 0;
-}
-
-/* Has valid_until of the new row passed? */
-static bool
-is_over(SvcRowChange *change)
-{
-	bool		isnull;
-	Datum		valid_until = svc_row_new(change, &valid_until_column, &isnull);
-
-	return !isnull && DatumGetTimestampTz(valid_until) <= GetCurrentTransactionStartTimestamp();
-}
-
-/* A grant that is resumed is exhausted if nothing is left of it. */
+/* A grant that is resumed is exhausted if all of it is used. */
 static void
 prepare_resume(SvcActionCall *call)
 {
-	static SvcStatement statement = {
-		"SELECT (NOT unlimited AND limit_amount <= used_amount)::boolean FROM @extschema@.svc_entitlement"
-		" WHERE customer_id = $1 AND id = $2",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {call->customer_id, call->id};
-	bool		isnull;
-	Datum		spent;
+	SvcGrant	grant;
 
-	svc_statement_run(&statement, values, NULL);
-	spent = svc_statement_value(0, 1, &isnull);
-	call->to = !isnull && DatumGetBool(spent) ? "exhausted" : "active";
+	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
+	call->to = grant.metered && svc_balance_is_spent(&grant.balance) ? "exhausted" : "active";
 }
 
 /*
- * svc_reset_entitlement(customer_id, entitlement_id, reason, revision)
+ * svc_reset_entitlement(customer_id, entitlement_id, move_anchor, reason,
+ *						 revision)
  *
- * What was used is forgotten, by a row of the ledger that takes it back.
+ * A reset out of turn, which is like any other.  Those that are due come
+ * first.  The next one is where it would have been, or, if the anchor moves
+ * here, a period from now.
  */
 static void
 prepare_reset(SvcActionCall *call)
 {
+	bool		move_anchor = svc_argument_bool(call->fcinfo, call->first_argument, "move_anchor");
 	SvcGrant	grant;
 
-	svc_grant_load(&grant, call->customer_id, call->id);
+	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
 	if (!grant.metered)
 		svc_action_refuse(call, "it is not metered", "There is nothing to reset.");
-	if (!grant.unlimited && svc_amount_sign(grant.limit_amount) == 0)
-		svc_action_refuse(call, "its limit is 0", "Raise limit_amount; a reset would leave nothing, either.");
-	svc_ledger_append_reset(call->customer_id, &grant);
-	svc_action_set(call, "used_amount", NUMERICOID, svc_amount_from(0));
-	svc_action_set(call, "ledger_seq", INT8OID, Int64GetDatum(grant.ledger_seq + 1));
-	svc_action_set(call, "last_reset_at", TIMESTAMPTZOID,
-				   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	if (grant.resets > 0)
+	{
+		svc_booking_renew(call->customer_id, &grant);
+		svc_gate_lock_row(&call->row, call->noun, call->customer_id, call->id);
+	}
+
+	svc_balance_reset(&grant.balance, 1);
+	call->to = call->row.status;
+	if (strcmp(call->to, "exhausted") == 0 && !svc_balance_is_spent(&grant.balance))
+		call->to = "active";
+	svc_action_set(call, "used_amount", NUMERICOID, grant.balance.used);
+	svc_action_set(call, "rollover_amount", NUMERICOID, grant.balance.rollover);
+	svc_action_set(call, "last_reset_at", TIMESTAMPTZOID, TimestampTzGetDatum(grant.at));
+	if (move_anchor)
+		svc_action_set(call, "reset_anchor", TIMESTAMPTZOID, TimestampTzGetDatum(grant.at));
 }
 
 /* A grant expires when its validity is over. */
@@ -353,7 +252,8 @@ prepare_expire(SvcActionCall *call)
 {
 	SvcGrant	grant;
 
-	svc_grant_load(&grant, call->customer_id, call->id);
+	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
 	if (grant.state != SVC_EXPIRED)
 		svc_action_refuse(call, "its validity is not over",
 						  "Set valid_until, or suspend or revoke the grant.");

@@ -46,4 +46,7 @@
 /* events that a consumer has not read were purged */
 #define ERRCODE_SVC_EVENTS_PURGED			MAKE_SQLSTATE('S', 'V', '0', '1', '5')
 
+/* settling or releasing a hold that has ended */
+#define ERRCODE_SVC_HOLD_ENDED				MAKE_SQLSTATE('S', 'V', '0', '1', '7')
+
 #endif							/* SVC_ERROR_H */

@@ -135,6 +135,17 @@ svc_gate_report_suppressed(SvcNoun noun, Datum id)
 			 errhint("Such triggers must let svc's own updates pass.")));
 }
 
+/* Our own write of any other row did not arrive. */
+void
+svc_gate_report_unwritten(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a row of table \"%s\" was not written", table),
+			 errdetail("A trigger, rule or policy on the table has suppressed it."),
+			 errhint("Such triggers must let svc's own rows pass.")));
+}
+
 /* "statement" is the one for this noun and lock, which is written here once. */
 static void
 find_row(SvcFoundRow *row, SvcStatement *statement, SvcNoun noun,

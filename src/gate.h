@@ -27,6 +27,7 @@ extern void svc_gate_read_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id,
 extern void svc_gate_check_revision(const SvcFoundRow *row, SvcNoun noun, Datum id,
 									int64 expected);
 pg_noreturn extern void svc_gate_report_unknown(SvcNoun noun, Datum customer_id, Datum id);
+pg_noreturn extern void svc_gate_report_unwritten(const char *table);
 pg_noreturn extern void svc_gate_report_suppressed(SvcNoun noun, Datum id);
 
 #endif							/* SVC_GATE_H */

@@ -16,10 +16,17 @@
  * A grant is *live* when its status is active or exhausted and the instant of
  * the decision lies within [valid_from, valid_until).
  *
- * Locks: svc_grant_lock() locks the rows whose status is active or exhausted
- * in the order of their ids, FOR NO KEY UPDATE, before anything is decided.
- * Calls for the same code thus meet at its first row, and cannot deadlock.
- * The others take no lock.
+ * What is read is *brought up to date* for that instant: whatever time alone
+ * has done to a row since it was written happens to the reading.  Resets that
+ * are due have come, each at its boundary and before the validity ended, and
+ * holds lapse at their instants, in between.  So nothing depends on when
+ * somebody looks; who has the row locked writes it down (booking.c).
+ *
+ * Locks: a locking reading locks rows in the order of their ids, FOR NO KEY
+ * UPDATE, before anything is decided.  Calls for the same code thus meet at
+ * its first row, and cannot deadlock.  The others take no lock.  What is held
+ * of a grant changes only together with its row, so that the holds that are
+ * read after the lock are those of the row.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +41,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "amount.h"
+#include "compat.h"
 #include "grant.h"
 #include "statement.h"
 
@@ -43,8 +51,11 @@
  */
 #define GRANT_COLUMNS \
 	"id::text, status::text, unlimited::boolean, limit_amount::numeric," \
-	" used_amount::numeric, priority::integer, created_at::timestamptz," \
-	" valid_from::timestamptz, valid_until::timestamptz, reset_at::timestamptz," \
+	" used_amount::numeric, held_amount::numeric, rollover_amount::numeric," \
+	" rollover_max::numeric, carry_overage::boolean, overage = 'allow', overage_limit::numeric," \
+	" priority::integer, created_at::timestamptz, valid_from::timestamptz," \
+	" valid_until::timestamptz, reset_period::text, reset_anchor::timestamptz," \
+	" reset_timezone::text, last_reset_at::timestamptz, reset_at::timestamptz," \
 	" value::jsonb, ledger_seq::bigint, code::text"
 
 enum
@@ -54,10 +65,20 @@ enum
 	GRANT_UNLIMITED,
 	GRANT_LIMIT_AMOUNT,
 	GRANT_USED_AMOUNT,
+	GRANT_HELD_AMOUNT,
+	GRANT_ROLLOVER_AMOUNT,
+	GRANT_ROLLOVER_MAX,
+	GRANT_CARRY_OVERAGE,
+	GRANT_MAY_EXCEED,
+	GRANT_OVERAGE_LIMIT,
 	GRANT_PRIORITY,
 	GRANT_CREATED_AT,
 	GRANT_VALID_FROM,
 	GRANT_VALID_UNTIL,
+	GRANT_RESET_PERIOD,
+	GRANT_RESET_ANCHOR,
+	GRANT_RESET_TIMEZONE,
+	GRANT_LAST_RESET_AT,
 	GRANT_RESET_AT,
 	GRANT_VALUE,
 	GRANT_LEDGER_SEQ,
@@ -67,6 +88,7 @@ enum
 /* of the composite types, in order */
 #define DECISION_COLUMNS		7
 #define CONSUMPTION_COLUMNS		9
+#define HOLD_COLUMNS			11
 
 static SvcStatement read_grants = {
 	"SELECT " GRANT_COLUMNS
@@ -75,12 +97,39 @@ static SvcStatement read_grants = {
 	2, {TEXTOID, TEXTOID}
 };
 
-static void collect_grants(SvcGrantSet *set, uint64 rows, TimestampTz at);
-static void read_grant(SvcGrant *grant, uint64 row, TimestampTz at);
-static SvcReason grant_state(const char *status, uint64 row, TimestampTz at);
+static SvcStatement lock_usable_grants = {
+	"SELECT " GRANT_COLUMNS
+	" FROM @extschema@.svc_entitlement"
+	" WHERE customer_id = $1 AND code = $2 AND status IN ('active', 'exhausted')"
+	" ORDER BY id FOR NO KEY UPDATE",
+	2, {TEXTOID, TEXTOID}
+};
+
+static SvcStatement lock_all_grants = {
+	"SELECT " GRANT_COLUMNS
+	" FROM @extschema@.svc_entitlement"
+	" WHERE customer_id = $1 AND code = $2"
+	" ORDER BY id FOR NO KEY UPDATE",
+	2, {TEXTOID, TEXTOID}
+};
+
+static uint64 run_reading(Datum customer_id, Datum code, SvcGrantReading reading);
+static void read_grant(SvcGrant *grant, uint64 row);
+static void read_balance(SvcBalance *balance, uint64 row);
+static void read_cycle(SvcGrant *grant, uint64 row);
+static void find_lapses(SvcGrant *grants, int count, Datum customer_id, Datum code, bool as_reader);
+static void look_at(SvcGrant *grant, SvcInstant instant);
+static int64 resets_until(const SvcGrant *grant, TimestampTz horizon, int64 done);
+static void lapse_until(SvcGrant *grant, TimestampTz at);
+static SvcReason grant_state(const SvcGrant *grant);
 static TimestampTz instant_or(uint64 row, int column, TimestampTz otherwise);
+static Datum amount_or_zero(uint64 row, int column);
 static int	compare_grants(const void *a, const void *b);
 static SvcReason reason_without_live(const SvcGrantSet *set);
+static Datum take(SvcGrant *grant, Datum amount, Datum rest);
+static Datum take_beyond(SvcGrant *grant, Datum amount, Datum rest);
+static bool pays_first(const SvcGrantSet *set, const SvcGrant *grant);
+pg_noreturn static void report_past(const SvcGrant *grant, TimestampTz at);
 
 /*
  * May this customer be served at all?  SVC_OK, SVC_CUSTOMER_INACTIVE or
@@ -103,43 +152,54 @@ svc_grant_gate(Datum customer_id, bool as_reader)
 	return DatumGetBool(svc_statement_value(0, 1, &isnull)) ? SVC_CUSTOMER_INACTIVE : SVC_OK;
 }
 
-/* Read all grants, with the snapshot of the calling query. */
+/*
+ * Find the grants of a customer and code, as they are at an instant; "reading"
+ * says how.  Where it locks only those that may be live, the set has no others.
+ *
+ * Raises 22023 when the caller gives an instant before the present period of a
+ * live grant: what happened then is not known any more.
+ */
 void
-svc_grant_read(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
+svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code, SvcInstant instant,
+			   SvcGrantReading reading)
 {
-	Datum		values[2] = {customer_id, code};
+	memset(set, 0, sizeof(*set));
+	set->count = (int) run_reading(customer_id, code, reading);
+	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
 
-	collect_grants(set, svc_statement_read(&read_grants, values, NULL), at);
+	for (int row = 0; row < set->count; row++)
+		read_grant(&set->grants[row], row);
+	find_lapses(set->grants, set->count, customer_id, code, reading == SVC_GRANT_READ);
+	for (int i = 0; i < set->count; i++)
+		look_at(&set->grants[i], instant);
+	qsort(set->grants, set->count, sizeof(SvcGrant), compare_grants);
+
+	while (set->live < set->count && set->grants[set->live].state == SVC_OK)
+		set->live++;
+	svc_grant_sum_up(set);
 }
 
-/* Read all grants as they are committed now. */
+/*
+ * Read all grants as they are stored, with the snapshot of the calling query:
+ * nothing has happened to them, and none counts as live.
+ */
 void
-svc_grant_reread(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
+svc_grant_find_stored(SvcGrantSet *set, Datum customer_id, Datum code)
 {
-	Datum		values[2] = {customer_id, code};
-
-	collect_grants(set, svc_statement_run(&read_grants, values, NULL), at);
+	memset(set, 0, sizeof(*set));
+	set->count = (int) run_reading(customer_id, code, SVC_GRANT_READ);
+	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
+	for (int row = 0; row < set->count; row++)
+		read_grant(&set->grants[row], row);
 }
 
-/* Lock and read the grants that may be live. */
-void
-svc_grant_lock(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
-{
-	static SvcStatement statement = {
-		"SELECT " GRANT_COLUMNS
-		" FROM @extschema@.svc_entitlement"
-		" WHERE customer_id = $1 AND code = $2 AND status IN ('active', 'exhausted')"
-		" ORDER BY id FOR NO KEY UPDATE",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {customer_id, code};
-
-	collect_grants(set, svc_statement_run(&statement, values, NULL), at);
-}
-
-/* Read one grant by its id, which the caller has locked. */
-void
-svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id)
+/*
+ * Read one grant by its id, which the caller has locked, as it is at an
+ * instant; or, where that is before its present period, as it is stored.
+ * Returns false when there is none.
+ */
+bool
+svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at)
 {
 	static SvcStatement statement = {
 		"SELECT " GRANT_COLUMNS
@@ -147,19 +207,86 @@ svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id)
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {customer_id, id};
+	SvcInstant	instant = {.at = at, .given = false};
 
-	svc_statement_run(&statement, values, NULL);
 	memset(grant, 0, sizeof(*grant));
-	read_grant(grant, 0, GetCurrentTransactionStartTimestamp());
+	if (svc_statement_run(&statement, values, NULL) == 0)
+		return false;
+	read_grant(grant, 0);
+	find_lapses(grant, 1, customer_id, grant->code, false);
+	look_at(grant, instant);
+	return true;
 }
 
 /*
- * Spread an amount over the live grants in burn order, into their "taken".
- * Returns what none of them covers.
+ * Let time pass for a grant: resets come at their boundaries, holds lapse.
+ *
+ * Between two lapses what is held is constant, and all resets in between are
+ * done at once.  No reset comes when the validity is over.
+ */
+void
+svc_grant_advance(SvcGrant *grant, TimestampTz at)
+{
+	TimestampTz horizon = grant->valid_until <= at ? grant->valid_until - 1 : at;
+
+	if (grant->has_cycle && grant->reset_at <= horizon && strcmp(grant->status, "revoked") != 0)
+	{
+		int64		before = svc_cycle_index(&grant->cycle, grant->reset_at);
+		int64		count = resets_until(grant, horizon, 0);
+		TimestampTz boundary = grant->reset_at;
+
+		for (int64 done = 0, some; done < count; done += some)
+		{
+			/* (the first may be off the grid, if that was changed) */
+			if (done > 0)
+				boundary = svc_cycle_boundary(&grant->cycle, before + done);
+			lapse_until(grant, boundary);
+			some = grant->lapse_count > 0 && grant->lapses[0].at <= horizon ?
+				resets_until(grant, grant->lapses[0].at - 1, done) : count - done;
+			svc_balance_reset(&grant->balance, some);
+		}
+		if (count > 1)
+			boundary = svc_cycle_boundary(&grant->cycle, before + count - 1);
+		grant->last_reset_at = boundary;
+		grant->reset_at = svc_cycle_boundary(&grant->cycle, before + count);
+		grant->resets += count;
+	}
+	lapse_until(grant, at);
+	if (grant->metered && !grant->balance.unlimited)
+		grant->available = svc_balance_available(&grant->balance);
+	grant->perishes_at = Min(grant->valid_until, grant->reset_at);
+}
+
+/* Compute the figures of a set from its live grants. */
+void
+svc_grant_sum_up(SvcGrantSet *set)
+{
+	set->metered = set->unlimited = false;
+	set->available = svc_amount_from(0);
+	for (int i = 0; i < set->live; i++)
+	{
+		SvcGrant   *grant = &set->grants[i];
+
+		set->metered |= grant->metered;
+		set->unlimited |= grant->metered && grant->balance.unlimited;
+		if (grant->metered && !grant->balance.unlimited)
+		{
+			grant->available = svc_balance_available(&grant->balance);
+			set->available = svc_amount_add(set->available, grant->available);
+		}
+	}
+}
+
+/*
+ * Spread an amount over the live grants, on top of what is taken from them
+ * already: what is available, in burn order; then what they may exceed by, in
+ * burn order; and in mode SVC_OVERFLOW the rest on the last one.  Returns what
+ * is not covered.
  */
 Datum
-svc_grant_allocate(SvcGrantSet *set, Datum amount)
+svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode)
 {
+	SvcGrant   *last = NULL;
 	Datum		rest = amount;
 
 	for (int i = 0; i < set->live; i++)
@@ -168,20 +295,36 @@ svc_grant_allocate(SvcGrantSet *set, Datum amount)
 
 		if (!grant->metered)
 			continue;
-		grant->taken = grant->unlimited ? rest : svc_amount_least(rest, grant->available);
-		rest = svc_amount_subtract(rest, grant->taken);
+		rest = take(grant, grant->balance.unlimited ? rest :
+					svc_amount_least(rest, grant->available), rest);
+		last = grant;
 	}
+	for (int i = 0; i < set->live && svc_amount_sign(rest) > 0; i++)
+	{
+		SvcGrant   *grant = &set->grants[i];
+
+		if (grant->metered && grant->balance.may_exceed)
+			rest = take_beyond(grant, grant->balance.has_overage_limit ?
+							   svc_amount_least(rest, svc_balance_overage_room(&grant->balance)) :
+							   rest, rest);
+	}
+	if (mode == SVC_OVERFLOW && last != NULL && svc_amount_sign(rest) > 0)
+		rest = take_beyond(last, rest, rest);
 	return rest;
 }
 
-/* Decide whether an amount could be consumed; all or nothing. */
+/*
+ * Decide whether an amount could be consumed, and allocate it if so.  What is
+ * decided about a right that is not counted takes nothing.
+ */
 void
-svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount)
+svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount, SvcMode mode)
 {
 	memset(decision, 0, sizeof(*decision));
 	decision->overage = svc_amount_from(0);
 	decision->consumed = svc_amount_from(0);
 	decision->reset_at = DT_NOEND;
+	decision->expires_at = DT_NOEND;
 
 	if (set->live == 0)
 	{
@@ -189,26 +332,29 @@ svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount)
 		return;
 	}
 	decision->reason = SVC_OK;
-	if (set->metered && !set->unlimited)
+	if (set->metered)
 	{
-		decision->has_remaining = true;
-		decision->remaining = set->available;
-		if (svc_amount_compare(set->available, amount) < 0)
+		Datum		rest = svc_grant_allocate(set, amount, mode);
+		bool		some = svc_amount_compare(rest, amount) < 0;
+
+		if (svc_amount_sign(rest) > 0 && !(mode == SVC_CAP && some))
+		{
 			decision->reason = SVC_LIMIT_EXCEEDED;
+			svc_grant_untake(set);
+		}
 	}
 	for (int i = 0; i < set->live; i++)
 	{
 		const SvcGrant *grant = &set->grants[i];
 
 		decision->reset_at = Min(decision->reset_at, grant->reset_at);
+		decision->overage = svc_amount_add(decision->overage, grant->overage);
 		if (!decision->has_value && grant->has_value)
 		{
 			decision->has_value = true;
 			decision->value = grant->value;
 		}
-		/* the first that pays: of those that are counted, if there are any */
-		if (!decision->has_entitlement && grant->metered == set->metered &&
-			(!grant->metered || grant->unlimited || svc_amount_sign(grant->available) > 0))
+		if (!decision->has_entitlement && pays_first(set, grant))
 		{
 			decision->has_entitlement = true;
 			decision->entitlement_id = grant->id;
@@ -219,6 +365,51 @@ svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount)
 		decision->has_entitlement = true;
 		decision->entitlement_id = set->grants[0].id;
 	}
+	if (set->metered && !set->unlimited)
+	{
+		decision->has_remaining = true;
+		decision->remaining = set->available;
+	}
+}
+
+/* Forget what was allocated. */
+void
+svc_grant_untake(SvcGrantSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+		set->grants[i].taken = set->grants[i].overage = svc_amount_from(0);
+}
+
+/* Complete a decision with what is taken, and what is left then. */
+void
+svc_grant_describe(SvcDecision *decision, const SvcGrantSet *set)
+{
+	decision->consumed = svc_grant_taken(set);
+	if (!decision->has_remaining)
+		return;
+	decision->remaining = svc_amount_from(0);
+	for (int i = 0; i < set->live; i++)
+	{
+		const SvcGrant *grant = &set->grants[i];
+		SvcBalance	after = grant->balance;
+
+		if (!grant->metered)
+			continue;
+		after.used = svc_amount_add(after.used, grant->taken);
+		after.held = svc_amount_add(after.held, grant->held);
+		decision->remaining = svc_amount_add(decision->remaining, svc_balance_available(&after));
+	}
+}
+
+/* What is taken from all grants together. */
+Datum
+svc_grant_taken(const SvcGrantSet *set)
+{
+	Datum		taken = svc_amount_from(0);
+
+	for (int i = 0; i < set->count; i++)
+		taken = svc_amount_add(taken, set->grants[i].taken);
+	return taken;
 }
 
 /* The word for a reason, as in the README's table. */
@@ -249,14 +440,15 @@ svc_reason_name(SvcReason reason)
 	pg_unreachable();
 }
 
-/* A decision as a row of svc_decision, or of svc_consumption. */
+/* A decision as a row of svc_decision, svc_consumption or svc_hold. */
 Datum
 svc_decision_datum(const SvcDecision *decision, TupleDesc desc)
 {
-	Datum		values[CONSUMPTION_COLUMNS];
-	bool		isnull[CONSUMPTION_COLUMNS] = {false};
+	Datum		values[HOLD_COLUMNS];
+	bool		isnull[HOLD_COLUMNS] = {false};
 
-	Assert(desc->natts == DECISION_COLUMNS || desc->natts == CONSUMPTION_COLUMNS);
+	Assert(desc->natts == DECISION_COLUMNS || desc->natts == CONSUMPTION_COLUMNS ||
+		   desc->natts == HOLD_COLUMNS);
 	values[0] = BoolGetDatum(decision->reason == SVC_OK);
 	values[1] = CStringGetTextDatum(svc_reason_name(decision->reason));
 	values[2] = decision->remaining;
@@ -270,72 +462,181 @@ svc_decision_datum(const SvcDecision *decision, TupleDesc desc)
 	isnull[6] = !decision->has_entitlement;
 	values[7] = decision->consumed;
 	values[8] = BoolGetDatum(decision->replayed);
+	values[9] = decision->hold_id;
+	isnull[9] = !decision->has_hold;
+	values[10] = TimestampTzGetDatum(decision->expires_at);
+	isnull[10] = decision->expires_at == DT_NOEND;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 }
 
-/* Take over the result of a statement, live grants first, in burn order. */
-static void
-collect_grants(SvcGrantSet *set, uint64 rows, TimestampTz at)
+static uint64
+run_reading(Datum customer_id, Datum code, SvcGrantReading reading)
 {
-	memset(set, 0, sizeof(*set));
-	set->grants = palloc0(Max(rows, 1) * sizeof(SvcGrant));
-	set->count = (int) rows;
-	set->available = svc_amount_from(0);
+	Datum		values[2] = {customer_id, code};
 
-	for (uint64 row = 0; row < rows; row++)
-		read_grant(&set->grants[row], row, at);
-	qsort(set->grants, set->count, sizeof(SvcGrant), compare_grants);
-
-	while (set->live < set->count && set->grants[set->live].state == SVC_OK)
+	switch (reading)
 	{
-		SvcGrant   *grant = &set->grants[set->live++];
-
-		set->metered |= grant->metered;
-		set->unlimited |= grant->unlimited;
-		if (grant->metered && !grant->unlimited)
-			set->available = svc_amount_add(set->available, grant->available);
+		case SVC_GRANT_READ:
+			return svc_statement_read(&read_grants, values, NULL);
+		case SVC_GRANT_REREAD:
+			return svc_statement_run(&read_grants, values, NULL);
+		case SVC_GRANT_LOCK_USABLE:
+			return svc_statement_run(&lock_usable_grants, values, NULL);
+		case SVC_GRANT_LOCK_ALL:
+			return svc_statement_run(&lock_all_grants, values, NULL);
 	}
+	pg_unreachable();
 }
 
+/* A row as it is stored. */
 static void
-read_grant(SvcGrant *grant, uint64 row, TimestampTz at)
+read_grant(SvcGrant *grant, uint64 row)
 {
-	char	   *status = svc_statement_text(row, GRANT_STATUS);
 	bool		isnull;
 
 	grant->id = svc_statement_value(row, GRANT_ID, &isnull);
-	grant->state = grant_state(status, row, at);
-	grant->unlimited = DatumGetBool(svc_statement_value(row, GRANT_UNLIMITED, &isnull));
-	grant->limit_amount = svc_statement_value(row, GRANT_LIMIT_AMOUNT, &isnull);
-	grant->metered = grant->unlimited || !isnull;
-	grant->used_amount = svc_statement_value(row, GRANT_USED_AMOUNT, &isnull);
-	if (grant->metered && !grant->unlimited)
-		grant->available = svc_amount_greatest(svc_amount_from(0),
-											   svc_amount_subtract(grant->limit_amount,
-																   grant->used_amount));
+	grant->code = svc_statement_value(row, GRANT_CODE, &isnull);
+	grant->status = svc_statement_text(row, GRANT_STATUS);
+	(void) svc_statement_value(row, GRANT_LIMIT_AMOUNT, &isnull);
+	grant->metered = !isnull;
+	read_balance(&grant->balance, row);
+	grant->metered |= grant->balance.unlimited;
+
 	grant->priority = DatumGetInt32(svc_statement_value(row, GRANT_PRIORITY, &isnull));
 	grant->created_at = instant_or(row, GRANT_CREATED_AT, DT_NOBEGIN);
+	grant->valid_from = instant_or(row, GRANT_VALID_FROM, DT_NOBEGIN);
+	grant->valid_until = instant_or(row, GRANT_VALID_UNTIL, DT_NOEND);
+	grant->last_reset_at = instant_or(row, GRANT_LAST_RESET_AT, DT_NOBEGIN);
 	grant->reset_at = instant_or(row, GRANT_RESET_AT, DT_NOEND);
-	grant->perishes_at = Min(instant_or(row, GRANT_VALID_UNTIL, DT_NOEND), grant->reset_at);
+	read_cycle(grant, row);
 	grant->value = svc_statement_value(row, GRANT_VALUE, &isnull);
 	grant->has_value = !isnull;
 	grant->ledger_seq = DatumGetInt64(svc_statement_value(row, GRANT_LEDGER_SEQ, &isnull));
-	grant->code = svc_statement_value(row, GRANT_CODE, &isnull);
-	grant->taken = svc_amount_from(0);
+	grant->taken = grant->overage = grant->held = svc_amount_from(0);
+}
+
+static void
+read_balance(SvcBalance *balance, uint64 row)
+{
+	bool		isnull;
+
+	balance->unlimited = DatumGetBool(svc_statement_value(row, GRANT_UNLIMITED, &isnull));
+	balance->limit = amount_or_zero(row, GRANT_LIMIT_AMOUNT);
+	balance->used = amount_or_zero(row, GRANT_USED_AMOUNT);
+	balance->held = amount_or_zero(row, GRANT_HELD_AMOUNT);
+	balance->rollover = amount_or_zero(row, GRANT_ROLLOVER_AMOUNT);
+	balance->rollover_max = amount_or_zero(row, GRANT_ROLLOVER_MAX);
+	balance->carries_overage = DatumGetBool(svc_statement_value(row, GRANT_CARRY_OVERAGE, &isnull));
+	balance->may_exceed = DatumGetBool(svc_statement_value(row, GRANT_MAY_EXCEED, &isnull));
+	balance->overage_limit = svc_statement_value(row, GRANT_OVERAGE_LIMIT, &isnull);
+	balance->has_overage_limit = !isnull;
+}
+
+/* Its periods; a row whose time zone the server does not know has none. */
+static void
+read_cycle(SvcGrant *grant, uint64 row)
+{
+	char	   *period = svc_statement_text(row, GRANT_RESET_PERIOD);
+	char	   *zone = svc_statement_text(row, GRANT_RESET_TIMEZONE);
+
+	if (!grant->metered || grant->reset_at == DT_NOEND || period == NULL || zone == NULL ||
+		!svc_period_find(period, &grant->cycle.period) || grant->cycle.period == SVC_NEVER)
+		return;
+	grant->cycle.anchor = instant_or(row, GRANT_RESET_ANCHOR, grant->reset_at);
+	grant->cycle.zone = pg_tzset(zone);
+	grant->has_cycle = grant->cycle.zone != NULL && !TIMESTAMP_NOT_FINITE(grant->cycle.anchor) &&
+		!TIMESTAMP_NOT_FINITE(grant->reset_at);
+}
+
+/* When what is held of grants will lapse, if anything is held of them. */
+static void
+find_lapses(SvcGrant *grants, int count, Datum customer_id, Datum code, bool as_reader)
+{
+	static SvcStatement statement = {
+		"SELECT entitlement_id::text, expires_at::timestamptz, amount::numeric"
+		" FROM @extschema@.svc_entitlement_hold"
+		" WHERE customer_id = $1 AND code = $2 AND status = 'open' AND isfinite(expires_at)"
+		" ORDER BY expires_at",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {customer_id, code};
+	bool		any_held = false;
+	uint64		rows;
+
+	for (int i = 0; i < count; i++)
+		any_held |= svc_amount_sign(grants[i].balance.held) > 0;
+	if (!any_held)
+		return;
+
+	rows = as_reader ? svc_statement_read(&statement, values, NULL) :
+		svc_statement_run(&statement, values, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		SvcGrant   *grant = &grants[i];
+
+		grant->lapses = palloc(Max(rows, 1) * sizeof(SvcLapse));
+		for (uint64 row = 0; row < rows; row++)
+		{
+			SvcLapse   *lapse = &grant->lapses[grant->lapse_count];
+			bool		isnull;
+
+			if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, grant->id,
+													  svc_statement_value(row, 1, &isnull))))
+				continue;
+			lapse->at = DatumGetTimestampTz(svc_statement_value(row, 2, &isnull));
+			lapse->amount = svc_statement_value(row, 3, &isnull);
+			grant->lapse_count++;
+		}
+	}
+}
+
+/* From the row as it is stored to the grant as it is at an instant. */
+static void
+look_at(SvcGrant *grant, SvcInstant instant)
+{
+	bool		is_past = grant->metered && instant.at < grant->last_reset_at;
+
+	grant->at = instant.given ? instant.at : Max(instant.at, grant->last_reset_at);
+	grant->state = grant_state(grant);
+	if (is_past && instant.given && grant->state == SVC_OK)
+		report_past(grant, instant.at);
+	svc_grant_advance(grant, grant->at);
+}
+
+/* Of the resets after the first "done" ones: how many come up to an instant. */
+static int64
+resets_until(const SvcGrant *grant, TimestampTz horizon, int64 done)
+{
+	if (horizon < grant->reset_at)
+		return 0;
+	return svc_cycle_index(&grant->cycle, horizon) -
+		svc_cycle_index(&grant->cycle, grant->reset_at) + 1 - done;
+}
+
+/* Holds whose time is over hold nothing any more. */
+static void
+lapse_until(SvcGrant *grant, TimestampTz at)
+{
+	while (grant->lapse_count > 0 && grant->lapses[0].at <= at)
+	{
+		grant->balance.held = svc_amount_subtract(grant->balance.held, grant->lapses[0].amount);
+		grant->lapsed = true;
+		grant->lapses++;
+		grant->lapse_count--;
+	}
 }
 
 /* SVC_OK when the grant is live, else why not. */
 static SvcReason
-grant_state(const char *status, uint64 row, TimestampTz at)
+grant_state(const SvcGrant *grant)
 {
-	if (strcmp(status, "revoked") == 0)
+	if (strcmp(grant->status, "revoked") == 0)
 		return SVC_REVOKED;
-	if (strcmp(status, "expired") == 0 ||
-		instant_or(row, GRANT_VALID_UNTIL, DT_NOEND) <= at)
+	if (strcmp(grant->status, "expired") == 0 || grant->valid_until <= grant->at)
 		return SVC_EXPIRED;
-	if (strcmp(status, "suspended") == 0)
+	if (strcmp(grant->status, "suspended") == 0)
 		return SVC_SUSPENDED;
-	if (instant_or(row, GRANT_VALID_FROM, DT_NOBEGIN) > at)
+	if (grant->valid_from > grant->at)
 		return SVC_NOT_YET_VALID;
 	return SVC_OK;
 }
@@ -349,6 +650,15 @@ instant_or(uint64 row, int column, TimestampTz otherwise)
 	return isnull ? otherwise : DatumGetTimestampTz(value);
 }
 
+static Datum
+amount_or_zero(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = svc_statement_value(row, column, &isnull);
+
+	return isnull ? svc_amount_from(0) : value;
+}
+
 /* Live grants first, then burn order. */
 static int
 compare_grants(const void *a, const void *b)
@@ -360,8 +670,8 @@ compare_grants(const void *a, const void *b)
 		return x->state == SVC_OK ? -1 : 1;
 	if (x->priority != y->priority)
 		return x->priority < y->priority ? -1 : 1;
-	if (x->unlimited != y->unlimited)
-		return x->unlimited ? -1 : 1;
+	if (x->balance.unlimited != y->balance.unlimited)
+		return x->balance.unlimited ? -1 : 1;
 	if (x->perishes_at != y->perishes_at)
 		return x->perishes_at < y->perishes_at ? -1 : 1;
 	if (x->created_at != y->created_at)
@@ -378,4 +688,47 @@ reason_without_live(const SvcGrantSet *set)
 	for (int i = 0; i < set->count; i++)
 		nearest = Min(nearest, set->grants[i].state);
 	return nearest;
+}
+
+/* Take an amount of the rest from a grant; returns what is left of the rest. */
+static Datum
+take(SvcGrant *grant, Datum amount, Datum rest)
+{
+	grant->taken = svc_amount_add(grant->taken, amount);
+	return svc_amount_subtract(rest, amount);
+}
+
+static Datum
+take_beyond(SvcGrant *grant, Datum amount, Datum rest)
+{
+	grant->overage = svc_amount_add(grant->overage, amount);
+	return take(grant, amount, rest);
+}
+
+/*
+ * Does a grant pay?  When nothing is taken: would it?  Of rights that are
+ * counted and others, those that are counted pay.
+ */
+static bool
+pays_first(const SvcGrantSet *set, const SvcGrant *grant)
+{
+	if (grant->metered != set->metered)
+		return false;
+	if (!grant->metered || svc_amount_sign(grant->taken) > 0)
+		return true;
+	return svc_amount_sign(svc_grant_taken(set)) == 0 &&
+		(grant->balance.unlimited || svc_amount_sign(grant->available) > 0);
+}
+
+static void
+report_past(const SvcGrant *grant, TimestampTz at)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"at\" must not be before the present period of entitlement \"%s\"",
+					TextDatumGetCString(grant->id)),
+			 errdetail("It is %s; the period began at %s.",
+					   pstrdup(timestamptz_to_str(at)),
+					   pstrdup(timestamptz_to_str(grant->last_reset_at))),
+			 errhint("svc_balance_at() tells about the past; pass NULL for the present.")));
 }

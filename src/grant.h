@@ -11,6 +11,10 @@
 #include "funcapi.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
+#include "balance.h"
+#include "period.h"
+
 /*
  * Why a decision is as it is.  Between SUSPENDED and REVOKED, in order: the
  * reasons of grants that are not live; the nearest to being usable comes first.
@@ -28,25 +32,58 @@ typedef enum SvcReason
 	SVC_UNKNOWN_CUSTOMER,
 } SvcReason;
 
-/* A row of svc_entitlement, as far as a decision needs it. */
+/* What happens when less is left than was asked for. */
+typedef enum SvcMode
+{
+	SVC_REJECT,					/* all or nothing */
+	SVC_CAP,					/* take what is there */
+	SVC_OVERFLOW,				/* take all, and book the rest as overage */
+} SvcMode;
+
+/* The end of a hold's time. */
+typedef struct SvcLapse
+{
+	TimestampTz at;
+	Datum		amount;			/* that is then free again */
+} SvcLapse;
+
+/*
+ * A row of svc_entitlement as it is at some instant: resets that are due by
+ * then have happened to it, and holds whose time is over hold nothing.
+ */
 typedef struct SvcGrant
 {
 	Datum		id;
+	Datum		code;
+	const char *status;
 	SvcReason	state;			/* SVC_OK: it is live */
+	TimestampTz at;				/* the instant; never before its present period */
 	bool		metered;		/* has a limit or is unlimited */
-	bool		unlimited;
-	Datum		limit_amount;	/* valid if metered and not unlimited */
-	Datum		used_amount;
-	Datum		available;		/* the same; never negative */
+	SvcBalance	balance;		/* if metered */
+	Datum		available;		/* if metered, and not unlimited */
+
 	int32		priority;
 	TimestampTz created_at;
-	TimestampTz perishes_at;	/* least(valid_until, reset_at); DT_NOEND: never */
+	TimestampTz valid_from;		/* DT_NOBEGIN: without bound */
+	TimestampTz valid_until;	/* DT_NOEND: without bound */
+	TimestampTz perishes_at;	/* least(valid_until, reset_at) */
+	TimestampTz last_reset_at;	/* DT_NOBEGIN: never */
 	TimestampTz reset_at;		/* DT_NOEND: never */
+	bool		has_cycle;
+	SvcCycle	cycle;			/* if it has one */
+	int64		resets;			/* that have happened in this reading only */
+	SvcLapse   *lapses;			/* still to come, in order */
+	int			lapse_count;
+	bool		lapsed;			/* has one happened in this reading only? */
+
 	Datum		value;
 	bool		has_value;
-	Datum		code;
 	int64		ledger_seq;		/* number of its last ledger row */
-	Datum		taken;			/* what a consume takes from it */
+
+	/* what a request does to it */
+	Datum		taken;			/* to be used; negative: given back */
+	Datum		overage;		/* the part of it that is beyond the limit */
+	Datum		held;			/* to be held; negative: not any more */
 } SvcGrant;
 
 /* All grants of a customer and code; the live ones first, in burn order. */
@@ -59,6 +96,15 @@ typedef struct SvcGrantSet
 	bool		unlimited;		/* is any live one? */
 	Datum		available;		/* sum over live ones; 0 if none; ignores unlimited */
 } SvcGrantSet;
+
+/* Which grants to read, and how. */
+typedef enum SvcGrantReading
+{
+	SVC_GRANT_READ,				/* all, with the snapshot of the calling query */
+	SVC_GRANT_REREAD,			/* all, as they are committed now */
+	SVC_GRANT_LOCK_USABLE,		/* lock those that are active or exhausted */
+	SVC_GRANT_LOCK_ALL,			/* lock all */
+} SvcGrantReading;
 
 /* The answer to a check or a consume: the columns of svc_decision ... */
 typedef struct SvcDecision
@@ -73,18 +119,27 @@ typedef struct SvcDecision
 	bool		has_entitlement;
 	Datum		entitlement_id;
 
-	/* ... and what svc_consumption has besides */
+	/* ... and what svc_consumption and svc_hold have besides */
 	Datum		consumed;
 	bool		replayed;
+	bool		has_hold;
+	Datum		hold_id;
+	TimestampTz expires_at;		/* of the hold; DT_NOEND: never */
 } SvcDecision;
 
 extern SvcReason svc_grant_gate(Datum customer_id, bool as_reader);
-extern void svc_grant_read(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
-extern void svc_grant_reread(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
-extern void svc_grant_lock(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
-extern void svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id);
-extern Datum svc_grant_allocate(SvcGrantSet *set, Datum amount);
-extern void svc_grant_decide(SvcDecision *decision, const SvcGrantSet *set, Datum amount);
+extern void svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code,
+						   SvcInstant instant, SvcGrantReading reading);
+extern void svc_grant_find_stored(SvcGrantSet *set, Datum customer_id, Datum code);
+extern bool svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at);
+extern void svc_grant_advance(SvcGrant *grant, TimestampTz at);
+extern void svc_grant_sum_up(SvcGrantSet *set);
+extern Datum svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode);
+extern void svc_grant_untake(SvcGrantSet *set);
+extern void svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount,
+							 SvcMode mode);
+extern void svc_grant_describe(SvcDecision *decision, const SvcGrantSet *set);
+extern Datum svc_grant_taken(const SvcGrantSet *set);
 extern const char *svc_reason_name(SvcReason reason);
 extern Datum svc_decision_datum(const SvcDecision *decision, TupleDesc desc);
 

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "identifier.h"
 
 #define PREFIX_LENGTH_MAX	63
 #define ID_BITS_DIGITS		26	/* base 32 digits of 128 bits */

@@ -3,10 +3,11 @@
  * ledger.c
  *	  The ledger of entitlements, and the idempotency that lives in it.
  *
- * Every change of a grant's used_amount is a row of the ledger, written under
- * the lock of the grant's row and numbered by the grant's own counter, so
- * that a grant's rows are numbered 1, 2, 3 ... and their sum is its
- * used_amount at every instant.
+ * Every change of a grant's used_amount and held_amount is a row of the ledger,
+ * written under the lock of the grant's row and numbered by the grant's own
+ * counter, so that a grant's rows are numbered 1, 2, 3 ... and their sums are
+ * these figures at every instant.  Rows of amount 0 tell when the limit changed
+ * and when the grant was revoked, so that the past can be read from it.
  *
  * One request may make several rows, its *lines*, on as many grants.  Line 0
  * of a request with an idempotency key stores the request and its answer.  A
@@ -30,41 +31,50 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
 
 #include "compat.h"
 #include "amount.h"
 #include "error.h"
 #include "event.h"
+#include "gate.h"
 #include "ledger.h"
 #include "statement.h"
 
+static void check_unseen(const SvcRequest *request);
+static Datum identify(const SvcRequest *request);
 static void flush_log(void);
 pg_noreturn static void report_key_reused(const SvcRequest *request);
 pg_noreturn static void report_no_answer(const SvcRequest *request);
-pg_noreturn static void report_suppressed(void);
+pg_noreturn static void report_lost_key(const SvcRequest *request);
 
 /*
  * Find the answer to an earlier request with the same key; false when there
- * is none.  The answer is a row of svc_consumption.
+ * is none.  The answer is a row of the request's answer type.
  *
  * Raises SV004 when the earlier request was another one.
  */
 bool
 svc_ledger_replay(const SvcRequest *request, Datum *answer)
 {
-	static SvcStatement statement = {
-		"SELECT l.request = jsonb_build_object("
-		"  'kind', $3, 'code', $4, 'amount', $5, 'mode', $6),"
-		" jsonb_populate_record(NULL::@extschema@.svc_consumption,"
-		"  l.answer || '{\"replayed\": true}'),"
-		" l.request::text"
-		" FROM @extschema@.svc_entitlement_ledger l"
-		" WHERE l.customer_id = $1 AND l.idempotency_key = $2 AND l.line = 0",
-		6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, NUMERICOID, TEXTOID}
+#define REPLAY_AS(type) \
+	"SELECT l.request = $3," \
+	" jsonb_populate_record(NULL::@extschema@." type "," \
+	"  l.answer || '{\"replayed\": true}'), l.request::text" \
+	" FROM @extschema@.svc_entitlement_ledger l" \
+	" WHERE l.customer_id = $1 AND l.idempotency_key = $2 AND l.line = 0", \
+	3, {TEXTOID, TEXTOID, JSONBOID}
+	static SvcStatement statements[] = {
+		[SVC_ANSWER_CONSUMPTION] = {REPLAY_AS("svc_consumption")},
+		[SVC_ANSWER_CONSUMPTIONS] = {REPLAY_AS("svc_consumptions")},
+		[SVC_ANSWER_HOLD] = {REPLAY_AS("svc_hold")},
 	};
-	Datum		values[6];
+#undef REPLAY_AS
+	Datum		values[3];
 	bool		isnull;
 
 	if (!request->has_key)
@@ -72,11 +82,8 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 
 	values[0] = request->customer_id;
 	values[1] = request->key;
-	values[2] = CStringGetTextDatum(request->kind);
-	values[3] = request->code;
-	values[4] = request->amount;
-	values[5] = CStringGetTextDatum(request->mode);
-	if (svc_statement_run(&statement, values, NULL) == 0)
+	values[2] = identify(request);
+	if (svc_statement_run(&statements[request->answer_type], values, NULL) == 0)
 		return false;
 	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)))
 		report_key_reused(request);
@@ -93,8 +100,8 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
  * our snapshot?  Then the denial would be wrong, and the answer is not for us
  * to see: raises 40001.
  */
-void
-svc_ledger_check_unseen(const SvcRequest *request)
+static void
+check_unseen(const SvcRequest *request)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_entitlement_ledger"
@@ -112,8 +119,8 @@ svc_ledger_check_unseen(const SvcRequest *request)
 }
 
 /*
- * Append a line of a request: what was taken from one grant, which the caller
- * has locked.  "answer" is a row, stored with line 0 of a request with a key.
+ * Append a line of a request: what it does to one grant, which the caller has
+ * locked.  "answer" is a row, stored with line 0 of a request with a key.
  *
  * Returns false, and has written nothing, when another call with the same key
  * has taken effect meanwhile.
@@ -123,57 +130,152 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 {
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement_ledger"
-		" (customer_id, entitlement_id, seq, line, kind, code, amount, occurred_at,"
+		" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id,"
 		"  idempotency_key, request, answer, metadata, actor, request_id)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"
-		"  CASE WHEN $4 = 0 AND $9 IS NOT NULL THEN"
-		"   jsonb_build_object('kind', $5, 'code', $6, 'amount', $11, 'mode', $12) END,"
-		"  CASE WHEN $4 = 0 AND $9 IS NOT NULL THEN to_jsonb($13) END,"
-		"  $10, $14, $15)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16)"
 		" ON CONFLICT (customer_id, idempotency_key)"
 		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
-		15, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID,
-			TEXTOID, JSONBOID, NUMERICOID, TEXTOID, RECORDOID, TEXTOID, TEXTOID}
+		16, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
+			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[15];
-	bool		isnull[15] = {false};
+	bool		is_first = request->has_key && line == 0;
+	Datum		values[16];
+	bool		isnull[16] = {false};
 
 	values[0] = request->customer_id;
 	values[1] = grant->id;
 	values[2] = Int64GetDatum(grant->ledger_seq + 1);
 	values[3] = Int32GetDatum(line);
 	values[4] = CStringGetTextDatum(request->kind);
-	values[5] = request->code;
+	values[5] = grant->code;
 	values[6] = grant->taken;
-	values[7] = TimestampTzGetDatum(request->at);
-	values[8] = request->key;
-	isnull[8] = !request->has_key;
-	values[9] = request->metadata;
-	isnull[9] = !request->has_metadata || line > 0;
-	values[10] = request->amount;
-	values[11] = CStringGetTextDatum(request->mode);
+	values[7] = grant->held;
+	values[8] = TimestampTzGetDatum(grant->at);
+	values[9] = request->hold_id;
+	isnull[9] = !request->has_hold;
+	values[10] = request->key;
+	isnull[10] = !request->has_key;
+	values[11] = is_first ? identify(request) : (Datum) 0;
 	values[12] = answer;
-	isnull[12] = !request->has_key;
-	values[13] = CStringGetTextDatum(svc_event_actor());
-	values[14] = svc_event_request_id(&isnull[14]);
+	isnull[11] = isnull[12] = !is_first;
+	values[13] = request->metadata;
+	isnull[13] = !request->has_metadata || line > 0;
+	values[14] = CStringGetTextDatum(svc_event_actor());
+	values[15] = svc_event_request_id(&isnull[15]);
 	if (svc_statement_run(&statement, values, isnull) == 1)
 		return true;
-	if (!request->has_key || line > 0)
-		report_suppressed();
+	if (!is_first)
+		svc_gate_report_unwritten("svc_entitlement_ledger");
 	return false;
 }
 
-/* Append a line that takes back all that was used of a grant. */
+/* Append a row that tells of a change of the grant itself; line 0, no key. */
 void
-svc_ledger_append_reset(Datum customer_id, const SvcGrant *grant)
+svc_ledger_note(const SvcLedgerNote *note)
 {
-	SvcRequest	request = {.kind = "reset", .customer_id = customer_id, .code = grant->code,
-		.amount = svc_amount_from(0), .mode = "",
-	.at = GetCurrentTransactionStartTimestamp()};
-	SvcGrant	line = *grant;
+	static SvcStatement statement = {
+		"INSERT INTO @extschema@.svc_entitlement_ledger"
+		" (customer_id, entitlement_id, seq, line, kind, code, amount, occurred_at,"
+		"  limit_before, rollover_before, metadata, actor, request_id)"
+		" VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9,"
+		"  CASE WHEN $10 > $7 THEN jsonb_build_object('until',"
+		"   to_char($10 AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) END, $11, $12)",
+		12, {TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID,
+			NUMERICOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[12];
+	bool		isnull[12] = {false};
 
-	line.taken = svc_amount_subtract(svc_amount_from(0), grant->used_amount);
-	(void) svc_ledger_append(&request, &line, 0, (Datum) 0);
+	values[0] = note->customer_id;
+	values[1] = note->entitlement_id;
+	values[2] = Int64GetDatum(note->seq);
+	values[3] = CStringGetTextDatum(note->kind);
+	values[4] = note->code;
+	values[5] = note->amount;
+	values[6] = TimestampTzGetDatum(note->at);
+	values[7] = note->limit_before;
+	isnull[7] = !note->has_limit_before;
+	values[8] = note->rollover_before;
+	isnull[8] = !note->has_rollover_before;
+	values[9] = TimestampTzGetDatum(note->until);
+	values[10] = CStringGetTextDatum(svc_event_actor());
+	values[11] = svc_event_request_id(&isnull[11]);
+	if (svc_statement_run(&statement, values, isnull) != 1)
+		svc_gate_report_unwritten("svc_entitlement_ledger");
+}
+
+/*
+ * Run a request that has an answer of its own or an earlier one: an earlier
+ * one is replayed; else the attempt is made.  When that finds, on its first
+ * write, that a rival with the same key came first, the rival's is replayed.
+ */
+Datum
+svc_ledger_run(SvcRequest *request, SvcAttempt attempt, void *state)
+{
+	Datum		answer;
+
+	if (!svc_ledger_replay(request, &answer) &&
+		!attempt(request, state, &answer) &&
+		!svc_ledger_replay(request, &answer))
+		report_lost_key(request);
+	return answer;
+}
+
+/*
+ * Before a denial: the call that took the last unit may have been this very
+ * request, committed while we waited.  Then its answer is ours.
+ */
+bool
+svc_ledger_replay_late(const SvcRequest *request, Datum *answer)
+{
+	if (svc_ledger_replay(request, answer))
+		return true;
+	check_unseen(request);
+	return false;
+}
+
+/* The word for a mode, as in calls. */
+const char *
+svc_mode_name(SvcMode mode)
+{
+	switch (mode)
+	{
+		case SVC_REJECT:
+			return "reject";
+		case SVC_CAP:
+			return "cap";
+		case SVC_OVERFLOW:
+			return "overflow";
+	}
+	pg_unreachable();
+}
+
+/* What makes two requests the same: jsonb of what was asked. */
+static Datum
+identify(const SvcRequest *request)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"kind\":\"%s\",\"mode\":\"%s\"", request->kind,
+					 svc_mode_name(request->mode));
+	if (request->has_hold && strcmp(request->kind, "hold") != 0)
+	{
+		appendStringInfoString(&json, ",\"hold\":");
+		escape_json(&json, TextDatumGetCString(request->hold_id));
+	}
+	else if (!request->has_amounts)
+	{
+		appendStringInfoString(&json, ",\"code\":");
+		escape_json(&json, TextDatumGetCString(request->code));
+	}
+	if (request->has_amounts)
+		appendStringInfo(&json, ",\"amounts\":%s",
+						 JsonbToCString(NULL, &DatumGetJsonbP(request->amounts)->root, -1));
+	else
+		appendStringInfo(&json, ",\"amount\":%s", svc_amount_text(request->amount));
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
 /*
@@ -218,12 +320,14 @@ report_no_answer(const SvcRequest *request)
 			 errhint("Use another key.")));
 }
 
+/* Line 0 was refused because of a rival that is nowhere to be seen. */
 static void
-report_suppressed(void)
+report_lost_key(const SvcRequest *request)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-			 errmsg("a row of the ledger was not written"),
-			 errdetail("A trigger, rule or policy on table \"svc_entitlement_ledger\" has suppressed it."),
+			 errmsg("the request with idempotency key \"%s\" could not be recorded",
+					TextDatumGetCString(request->key)),
+			 errdetail("A trigger, rule or policy on table \"svc_entitlement_ledger\" has suppressed its row."),
 			 errhint("Such triggers must let svc's own rows pass.")));
 }

@@ -94,8 +94,10 @@ static const SvcDeed *announced_deed(SvcNoun noun);
 static const char *announced_action(SvcNoun noun);
 static const SvcTransition *explain_change(SvcRowChange *change);
 static int	event_count(const SvcTransition *transition, const char *from, const char *to);
+static int	side_events(SvcRowChange *change, const char *action, SvcSideEvent *events);
 static int64 row_revision(SvcRowChange *change);
 static void append_events(SvcRowChange *change, const SvcTransition *transition);
+static const SvcEventName *event_of_action(SvcNoun noun, const char *action);
 static const char *unreported_columns(SvcRowChange *change, const char *action);
 static bool changes_personal_column(SvcRowChange *change);
 static bool belongs_to_deleted(SvcRowChange *change);
@@ -272,8 +274,16 @@ svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,
 
 /*
  * Run a statement that removes or changes rows which are permanent to
- * everybody else: when a customer is merged or becomes a tombstone.
+ * everybody else: when a customer is merged or becomes a tombstone, or a hold
+ * ends.
  */
+uint64
+svc_lifecycle_rewrite(SvcStatement *statement, Datum *values, const bool *isnull)
+{
+	return run_announced(NULL, statement, NULL, 0, NULL, values, isnull);
+}
+
+/* The same for a statement whose text is made for this one time. */
 uint64
 svc_lifecycle_rewrite_once(const char *sql, int nargs, Oid *argtypes, Datum *values)
 {
@@ -414,8 +424,8 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 	if (is_reportable_change(change))
 	{
 		const SvcTransition *transition = explain_change(change);
-		int			count = event_count(transition,
-										svc_row_old_text(change, &status_column), status);
+		int			count = event_count(transition, svc_row_old_text(change, &status_column),
+										status) + side_events(change, transition->action, NULL);
 
 		if (rules[noun].imply != NULL)
 			rules[noun].imply(change, transition->action);
@@ -491,6 +501,10 @@ is_reportable_change(SvcRowChange *change)
 	TupleDesc	desc = RelationGetDescr(change->rel);
 	const char *counters = svc_noun_info(change->noun)->counters;
 
+	const SvcDeed *deed = announced_deed(change->noun);
+
+	if (deed != NULL && deed->counters_only)
+		return false;
 	if (svc_lifecycle_by_function(change) ||
 		svc_row_column_differs(change, &status_column))
 		return true;
@@ -612,6 +626,14 @@ event_count(const SvcTransition *transition, const char *from, const char *to)
 	return transition->event_count;
 }
 
+/* What has happened besides, by the noun's own rules. */
+static int
+side_events(SvcRowChange *change, const char *action, SvcSideEvent *events)
+{
+	return rules[change->noun].also == NULL ? 0 :
+		rules[change->noun].also(change, action, events);
+}
+
 /* The revision before the change. */
 static int64
 row_revision(SvcRowChange *change)
@@ -636,29 +658,54 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 	int64		new_revision = DatumGetInt64(svc_row_new(change, &revision_column, &isnull));
 	char	   *to = svc_row_new_text(change, &status_column);
 	const SvcDeed *deed = announced_deed(change->noun);
+	SvcSideEvent besides[SVC_SIDE_EVENTS_MAX];
+	int			besides_count = change->is_insert ? 0 : side_events(change, transition->action, besides);
 	SvcEvent	event = {0};
+	int			count;
 
 	event.noun = change->noun;
-	event.action = transition->action;
 	event.entity_id = svc_row_new_text(change, &id_column);
 	event.customer_id = info->key == SVC_KEY_IS_CUSTOMER ? event.entity_id :
 		info->key == SVC_KEY_OF_CUSTOMER ? svc_row_new_text(change, &customer_id_column) : "";
 	event.from_status = change->is_insert ? NULL : svc_row_old_text(change, &status_column);
 	event.to_status = to;
 
-	if (new_revision - revision != event_count(transition, event.from_status, to))
+	count = event_count(transition, event.from_status, to);
+	if (new_revision - revision != count + besides_count)
 		report_later_trigger(change);
 
 	event.has_changes = svc_changes_describe(change, unreported_columns(change, transition->action),
 											 deed == NULL ? NULL : &deed->note, &event.changes);
-	for (int i = 0; revision < new_revision; i++)
+	for (int i = 0; i < count; i++)
 	{
+		event.action = transition->action;
 		event.name = &transition->events[i];
 		event.revision = ++revision;
 		svc_event_append(change->fcinfo, &event);
 		event.from_status = to;
 		event.has_changes = false;
 	}
+	event.from_status = to;
+	for (int i = 0; i < besides_count; i++)
+	{
+		event.action = besides[i].action;
+		event.name = event_of_action(change->noun, besides[i].action);
+		event.revision = ++revision;
+		event.has_changes = svc_changes_note(&besides[i].note, &event.changes);
+		svc_event_append(change->fcinfo, &event);
+	}
+}
+
+/* The first event of an action. */
+static const SvcEventName *
+event_of_action(SvcNoun noun, const char *action)
+{
+	int			n = 0;
+
+	while (svc_transition_get(n)->noun != noun ||
+		   strcmp(svc_transition_get(n)->action, action) != 0)
+		n++;
+	return &svc_transition_get(n)->events[0];
 }
 
 /* Neither the event of a deletion nor any later one tells who was deleted. */

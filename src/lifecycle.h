@@ -13,6 +13,15 @@
 #include "row.h"
 #include "statement.h"
 
+#define SVC_SIDE_EVENTS_MAX		24	/* of one change */
+
+/* Something that happened with a change, apart from its action. */
+typedef struct SvcSideEvent
+{
+	const char *action;			/* whose event it is, in the table of transitions */
+	SvcNote		note;
+} SvcSideEvent;
+
 /*
  * A noun's own rules; each may be NULL.
  */
@@ -31,6 +40,13 @@ typedef struct SvcLifecycleRules
 	void		(*imply) (SvcRowChange *change, const char *action);
 
 	/*
+	 * In both triggers, from the same two rows: what else has happened, apart
+	 * from the action; each thing is an event of its own, with from = to.
+	 * Fills in and returns their number, or only that, if "events" is NULL.
+	 */
+	int			(*also) (SvcRowChange *change, const char *action, SvcSideEvent *events);
+
+	/*
 	 * In the AFTER trigger, when the events are written.
 	 */
 	void		(*conclude) (SvcRowChange *change, const char *action);
@@ -45,6 +61,7 @@ typedef struct SvcDeed
 	SvcNoun		noun;
 	const char *action;
 	SvcNote		note;
+	bool		counters_only;	/* it is no change of the row's life: no event */
 } SvcDeed;
 
 extern void svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *rules);
@@ -53,6 +70,8 @@ extern uint64 svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 								  Datum *values, const bool *isnull);
 extern uint64 svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,
 									   Oid *argtypes, Datum *values, const bool *isnull);
+extern uint64 svc_lifecycle_rewrite(SvcStatement *statement, Datum *values,
+									const bool *isnull);
 extern uint64 svc_lifecycle_rewrite_once(const char *sql, int nargs, Oid *argtypes,
 										 Datum *values);
 extern bool svc_lifecycle_by_function(SvcRowChange *change);

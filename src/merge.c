@@ -70,7 +70,8 @@ enum
 	PARAM_ORDERS = PARAM_SUBSCRIPTIONS + 2,
 	PARAM_INVOICES = PARAM_ORDERS + 2,
 	PARAM_ENTITLEMENTS = PARAM_INVOICES + 2,
-	PARAM_COUNT = PARAM_ENTITLEMENTS + 2,
+	PARAM_HOLDS = PARAM_ENTITLEMENTS + 2,
+	PARAM_COUNT = PARAM_HOLDS + 2,
 };
 
 /* An array of values and the array of what they become. */
@@ -98,6 +99,7 @@ static const Moved moved[] = {
 	{"svc_order", "id", PARAM_ORDERS, true},
 	{"svc_invoice", "id", PARAM_INVOICES, true},
 	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true, .locks_both = true},
+	{"svc_entitlement_hold", "id, line", PARAM_HOLDS, true},
 	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
 	{"svc_customer_usage", "id", 0, true, false, "t.id = ANY ($3)"},
 	{"svc_usage", "id", 0, true, true},
@@ -114,6 +116,7 @@ static const struct
 	{"order_id", PARAM_ORDERS},
 	{"invoice_id", PARAM_INVOICES},
 	{"entitlement_id", PARAM_ENTITLEMENTS},
+	{"hold_id", PARAM_HOLDS},
 	{"adjusts_id", PARAM_IDS},
 };
 
@@ -134,7 +137,8 @@ static const char *const figure_maps[] = {"usage_by_resource", "quota_used", "qu
 
 static Oid	param_types[PARAM_COUNT] = {TEXTOID, TEXTOID, TEXTARRAYOID,
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+TEXTARRAYOID, TEXTARRAYOID};
 
 static void refuse_foreign_references(void);
 static void lock_customers(Datum loser, Datum survivor);

@@ -24,8 +24,10 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_ENTITLEMENT] = {
 		.name = "entitlement", .short_name = "entitlement", .table = "svc_entitlement",
 		.title = "Entitlement", .key = SVC_KEY_OF_CUSTOMER,
-		.counters = "used_amount remaining_amount usage_percent ledger_seq",
-		.maintained = "used_amount ledger_seq code",
+		.counters = "used_amount held_amount rollover_amount remaining_amount usage_percent"
+		" alerted_percent ledger_seq",
+		.maintained = "used_amount held_amount rollover_amount alerted_percent ledger_seq"
+		" reset_at last_reset_at code",
 		.personal = "",
 	},
 	[SVC_CUSTOMER_USAGE] = {

@@ -62,6 +62,9 @@ static const Line lines[] = {
 	{SVC_ENTITLEMENT, "consume", "exhausted", "active", "consumed", "negative n (release/refund)"},
 	{SVC_ENTITLEMENT, "reset", "active|suspended", "=", "reset", NULL},
 	{SVC_ENTITLEMENT, "reset", "exhausted", "active", "reset", NULL},
+	{SVC_ENTITLEMENT, "reset", "exhausted", "=", "reset", "overage that was carried has used up the new period"},
+	{SVC_ENTITLEMENT, "alert", "active|exhausted|suspended", "=", "thresholdReached",
+	"with another action; when usage reaches one of alert_percents; once per period"},
 	{SVC_ENTITLEMENT, "suspend", "active|exhausted", "suspended", "suspended", NULL},
 	{SVC_ENTITLEMENT, "resume", "suspended", "active", "resumed", "exhausted instead if used >= limit"},
 	{SVC_ENTITLEMENT, "resume", "suspended", "exhausted", "resumed", NULL},
@@ -188,6 +191,13 @@ svc_transition_get(int n)
 	Assert(n >= 0 && n < lengthof(lines));
 	compile_table();
 	return &transitions[n];
+}
+
+/* Does it only happen with other actions?  Then nobody can ask for it. */
+bool
+svc_transition_is_beside(const SvcTransition *transition)
+{
+	return strcmp(transition->action, "alert") == 0;
 }
 
 /* The number of a noun's status, or SVC_STATUS_NONE when it has none of that name. */

@@ -37,6 +37,7 @@ extern int	svc_transition_count(void);
 extern const SvcTransition *svc_transition_get(int n);
 extern const SvcTransition *svc_transition_match(SvcNoun noun, const char *action,
 												 int from, int to);
+extern bool svc_transition_is_beside(const SvcTransition *transition);
 extern bool svc_transition_leaves(const SvcTransition *transition, int from);
 extern int	svc_status_find(SvcNoun noun, const char *name);
 extern const char *svc_status_name(SvcNoun noun, int status);

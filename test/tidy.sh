@@ -20,13 +20,15 @@ complain() {
 level() {
     case $1 in
         compat|error)                               echo 0 ;;
-        amount|argument|identifier|noun|transition) echo 1 ;;
+        amount|argument|balance|identifier|noun|period|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
         statement|row|insert|doorbell)              echo 21 ;;
         changes|event|gate|restored)                echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|property)                            echo 24 ;;
-        action|counter|membership|total)            echo 25 ;;
+        action|booking|counter|membership|total)    echo 25 ;;
+        consume|grant_rule)                         echo 26 ;;
+        hold)                                       echo 27 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 30 ;;
     esac

@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * booking.c
+ *	  Writing to grants what was decided about them.
+ *
+ * All grants that are written have been locked before anything was decided
+ * (grant.c).  What time alone has done to a grant is written first, by
+ * statements of their own; then, per grant, the line of the ledger and the
+ * counters.  Line 0 is written before any counter is touched, because it is
+ * where a rival with the same idempotency key is met (ledger.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "amount.h"
+#include "booking.h"
+#include "compat.h"
+#include "gate.h"
+#include "lifecycle.h"
+
+static bool is_touched(const SvcGrant *grant);
+static bool write_line(const SvcRequest *request, const SvcGrant *grant, int line, Datum answer);
+static void write_counters(const SvcRequest *request, const SvcGrant *grant);
+static bool is_usable(const SvcGrant *grant);
+
+/*
+ * Write down the resets that have come in the reading of a grant, all in one:
+ * one event, and one row of the ledger, stamped with the first boundary
+ * (entitlement.c).
+ */
+void
+svc_booking_renew(Datum customer_id, SvcGrant *grant)
+{
+	static const SvcDeed reset = {.noun = SVC_ENTITLEMENT, .action = "reset"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement"
+		" SET used_amount = $3, rollover_amount = $4, last_reset_at = $5, reset_at = $6, status = $7"
+		" WHERE customer_id = $1 AND id = $2"
+		" RETURNING ledger_seq::bigint, used_amount = $3 AND rollover_amount = $4 AND status = $7",
+		7, {TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID}
+	};
+	Datum		values[7] = {customer_id, grant->id, grant->balance.used, grant->balance.rollover,
+		TimestampTzGetDatum(grant->last_reset_at), TimestampTzGetDatum(grant->reset_at)};
+	bool		nulls[7] = {false};
+	bool		isnull;
+
+	if (grant->resets == 0)
+		return;
+	if (is_usable(grant))
+		grant->status = svc_balance_is_spent(&grant->balance) &&
+			strcmp(grant->status, "exhausted") == 0 ? "exhausted" : "active";
+	values[6] = CStringGetTextDatum(grant->status);
+	nulls[5] = grant->reset_at == DT_NOEND;
+	if (svc_lifecycle_write(&reset, &statement, values, nulls) != 1 ||
+		!DatumGetBool(svc_statement_value(0, 2, &isnull)))
+		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+	grant->ledger_seq = DatumGetInt64(svc_statement_value(0, 1, &isnull));
+	grant->resets = 0;
+}
+
+/* Write down that a grant's validity is over. */
+void
+svc_booking_expire(Datum customer_id, const SvcGrant *grant)
+{
+	static const SvcDeed expire = {.noun = SVC_ENTITLEMENT, .action = "expire"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'expired'"
+		" WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {customer_id, grant->id};
+
+	if (svc_lifecycle_write(&expire, &statement, values, NULL) != 1)
+		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+}
+
+/*
+ * Write down what time has done to locked grants: resets; and that they have
+ * expired, but not for an instant that the caller made up.
+ */
+void
+svc_booking_catch_up(const SvcRequest *request, SvcGrantSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		SvcGrant   *grant = &set->grants[i];
+
+		svc_booking_renew(request->customer_id, grant);
+		if (grant->state == SVC_EXPIRED && strcmp(grant->status, "expired") != 0 &&
+			!request->instant.given)
+		{
+			svc_booking_expire(request->customer_id, grant);
+			grant->status = "expired";
+		}
+	}
+}
+
+/*
+ * Write a request: a line of the ledger and new counters for each grant that
+ * it touches.  "line" counts on over several sets.  A request with a key that
+ * touches none leaves a line of amount 0, so that it is known.
+ *
+ * Returns false, and has written nothing, when another call with the same key
+ * has taken effect meanwhile.
+ */
+bool
+svc_booking_write(const SvcRequest *request, const SvcGrantSet *set, int *line, Datum answer)
+{
+	int			first = *line;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		if (!is_touched(&set->grants[i]))
+			continue;
+		if (!write_line(request, &set->grants[i], *line, answer))
+			return false;
+		(*line)++;
+	}
+	if (*line == first && request->has_key && set->count > 0)
+	{
+		if (!write_line(request, &set->grants[0], *line, answer))
+			return false;
+		(*line)++;
+	}
+	return true;
+}
+
+static bool
+is_touched(const SvcGrant *grant)
+{
+	return svc_amount_sign(grant->taken) != 0 || svc_amount_sign(grant->held) != 0;
+}
+
+static bool
+write_line(const SvcRequest *request, const SvcGrant *grant, int line, Datum answer)
+{
+	if (!svc_ledger_append(request, grant, line, answer))
+	{
+		Assert(line == 0);
+		return false;
+	}
+	write_counters(request, grant);
+	return true;
+}
+
+/*
+ * Use is part of a grant's life, as long as it can be used.  Not so what is
+ * held, and what is given back when it cannot.
+ */
+static void
+write_counters(const SvcRequest *request, const SvcGrant *grant)
+{
+	static const SvcDeed use = {.noun = SVC_ENTITLEMENT, .action = "consume"};
+	static const SvcDeed count = {.noun = SVC_ENTITLEMENT, .action = "consume", .counters_only = true};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement"
+		" SET used_amount = used_amount + $3, held_amount = held_amount + $4,"
+		"  ledger_seq = ledger_seq + 1, status = $5"
+		" WHERE customer_id = $1 AND id = $2"
+		" RETURNING used_amount = $6 AND ledger_seq = $7 AND status = $5",
+		7, {TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, NUMERICOID, INT8OID}
+	};
+	bool		uses = is_usable(grant) && svc_amount_sign(grant->taken) != 0;
+	SvcBalance	after = grant->balance;
+	const char *status = grant->status;
+	Datum		values[7] = {request->customer_id, grant->id, grant->taken, grant->held};
+	bool		isnull;
+
+	after.used = svc_amount_add(after.used, grant->taken);
+	if (uses)
+		status = svc_balance_is_spent(&after) ? "exhausted" : "active";
+	values[4] = CStringGetTextDatum(status);
+	values[5] = after.used;
+	values[6] = Int64GetDatum(grant->ledger_seq + 1);
+
+	/* a user's trigger may have suppressed the update, or changed it */
+	if (svc_lifecycle_write(uses ? &use : &count, &statement, values, NULL) != 1 ||
+		!DatumGetBool(svc_statement_value(0, 1, &isnull)))
+		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+}
+
+static bool
+is_usable(const SvcGrant *grant)
+{
+	return strcmp(grant->status, "active") == 0 || strcmp(grant->status, "exhausted") == 0;
+}
