@@ -41,15 +41,15 @@ svc_balance_allowance(const SvcBalance *balance)
 Datum
 svc_balance_available(const SvcBalance *balance)
 {
-	return svc_amount_greatest(left(balance), svc_amount_from(0));
+	return svc_amount_greatest(svc_amount_from(0), left(balance));
 }
 
 /* What was used beyond it. */
 Datum
 svc_balance_overage(const SvcBalance *balance)
 {
-	return svc_amount_greatest(svc_amount_subtract(balance->used, svc_balance_allowance(balance)),
-							   svc_amount_from(0));
+	return svc_amount_greatest(svc_amount_from(0),
+							   svc_amount_subtract(balance->used, svc_balance_allowance(balance)));
 }
 
 /*

@@ -100,13 +100,13 @@ SELECT svc_update_ticket('c1', 't1', '{"tags": ["x"], "ai_handled": true, "ai_co
 SELECT * FROM log_of('support_ticket', 't1');
 
 -- entitlements, with their side events
-SELECT svc_grant_entitlement('c1', 'calls', 5, id => 'e1') \g /dev/null
+SELECT svc_grant_entitlement('c1', 'calls', 5, id => 'e1', alert_percents => '{80}') \g /dev/null
 SELECT consumed, remaining FROM svc_consume_entitlement('c1', 'calls', 2);
 SET svc.consumed_events = on;
 SELECT consumed, remaining FROM svc_consume_entitlement('c1', 'calls', 1);
 SELECT consumed, remaining FROM svc_consume_entitlement('c1', 'calls', 2);
 SET svc.consumed_events = off;
-SELECT svc_reset_entitlement('c1', 'e1', 'new month'), svc_suspend_entitlement('c1', 'e1'), svc_resume_entitlement('c1', 'e1'),
+SELECT svc_reset_entitlement('c1', 'e1', reason => 'new month'), svc_suspend_entitlement('c1', 'e1'), svc_resume_entitlement('c1', 'e1'),
        svc_update_entitlement('c1', 'e1', '{"limit_amount": 0, "value": {"a": 1}}');
 SELECT svc_update_entitlement('c1', 'e1', '{"limit_amount": 9, "valid_until": "2020-01-01Z"}'), svc_expire_entitlement('c1', 'e1'), svc_revoke_entitlement('c1', 'e1', 'abuse');
 SELECT revision, event, action, from_status, to_status, changes FROM log_of('entitlement', 'e1');

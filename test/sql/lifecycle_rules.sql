@@ -120,7 +120,7 @@ CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NU
 CREATE TRIGGER swallow BEFORE UPDATE ON svc_entitlement FOR EACH ROW EXECUTE FUNCTION swallow();
 SELECT * FROM svc_consume_entitlement('c5', 'm', 1);
 DROP TRIGGER swallow ON svc_entitlement;
-SELECT used_amount, (SELECT count(*) FROM svc_entitlement_ledger) AS ledger FROM svc_entitlement WHERE id = 'e9';
+SELECT used_amount, (SELECT count(*) FROM svc_entitlement_ledger l WHERE l.entitlement_id = e.id) AS ledger FROM svc_entitlement e WHERE id = 'e9';
 
 -- restored rows: as they are, without event, and by an owner only
 INSERT INTO svc_customer (id, name, status, revision, created_at, updated_at)
