@@ -106,7 +106,7 @@ RETURNS svc_hold
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_hold_entitlement';
 COMMENT ON FUNCTION svc_hold_entitlement(text, text, numeric, interval, text, text, timestamptz, jsonb) IS
-'Sets an amount (greater than 0) aside for work whose cost is known only later, as a consume would take it, or denies it; both are results. hold_id is for svc_settle_hold or svc_release_hold. ttl: after that time the hold lapses by itself; null is never. mode: reject or cap. Other arguments, errors and locks as svc_consume_entitlement.';
+'Sets an amount (greater than 0) aside for work whose cost is known only later, as a consume would take it, or denies it; both are results. hold_id is for svc_settle_hold or svc_release_hold. ttl: after that time, 10 years at most, the hold lapses by itself; null is never. mode: reject or cap. Other arguments, errors and locks as svc_consume_entitlement.';
 
 CREATE FUNCTION svc_settle_hold(
     customer_id text,

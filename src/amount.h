@@ -18,6 +18,14 @@ svc_amount_from(int64 value)
 	return NumericGetDatum(int64_to_numeric(value));
 }
 
+/* Less than this nobody can ask for. */
+static inline Datum
+svc_amount_smallest(void)
+{
+	return DirectFunctionCall3(numeric_in, CStringGetDatum("1e-18"),
+							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
 static inline Datum
 svc_amount_add(Datum a, Datum b)
 {

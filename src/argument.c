@@ -105,6 +105,19 @@ svc_argument_instant(FunctionCallInfo fcinfo, int n)
 	return instant;
 }
 
+/* Is an interval neither shorter nor longer than these? */
+bool
+svc_interval_is_between(Datum interval, const char *low, const char *high)
+{
+	Datum		least = DirectFunctionCall3(interval_in, CStringGetDatum(low),
+											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	Datum		most = DirectFunctionCall3(interval_in, CStringGetDatum(high),
+										   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+	return DatumGetBool(DirectFunctionCall2(interval_ge, interval, least)) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, interval, most));
+}
+
 void
 svc_check_id(Datum value, const char *what)
 {

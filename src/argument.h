@@ -33,6 +33,7 @@ extern bool svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what);
 extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
 extern SvcInstant svc_argument_instant(FunctionCallInfo fcinfo, int n);
 
+extern bool svc_interval_is_between(Datum interval, const char *low, const char *high);
 extern void svc_check_id(Datum value, const char *what);
 extern void svc_check_amount(Datum value, const char *what);
 

@@ -291,7 +291,7 @@ put_entitlement(ReturnSetInfo *result, Datum code, Datum sources,
 
 	for (int i = 0; i < set->live; i++)
 		valid_until = Min(valid_until, set->grants[i].valid_until);
-	svc_grant_decide(&decision, &look, svc_amount_from(0), SVC_REJECT);
+	svc_grant_decide(&decision, &look, svc_amount_smallest(), SVC_REJECT);
 
 	values[0] = code;
 	values[1] = CStringGetTextDatum(svc_reason_name(gate != SVC_OK ? gate : decision.reason));

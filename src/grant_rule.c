@@ -137,7 +137,9 @@ check(SvcRowChange *change)
 	if (!is_use)
 		schedule_reset(change);
 	derive_columns(change);
-	note_alerts(change);
+	/* (an alert needs a change that makes events) */
+	if (!change->counters_only)
+		note_alerts(change);
 	if (!is_use && !change->is_insert)
 		number_notes(change);
 }

@@ -43,6 +43,8 @@
 #include "identifier.h"
 #include "lifecycle.h"
 
+#define TIME_TO_LIVE_MAX	"10 years"
+
 /* What a hold holds of one grant. */
 typedef struct HoldLine
 {
@@ -206,20 +208,18 @@ svc_hold_lapse_due(TimestampTz at, int64 max_holds)
 static TimestampTz
 end_of_time_to_live(FunctionCallInfo fcinfo, int n, TimestampTz from)
 {
-	TimestampTz end;
+	Datum		ttl = PG_GETARG_DATUM(n);
 
 	if (PG_ARGISNULL(n))
 		return DT_NOEND;
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(from), PG_GETARG_DATUM(n)));
-	if (end <= from)
+	if (!svc_interval_is_between(ttl, "1 microsecond", TIME_TO_LIVE_MAX))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ttl must be greater than 0"),
-				 errdetail("It is %s.",
-						   DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
-				 errhint("Pass an interval, or NULL for a hold that does not lapse by itself.")));
-	return end;
+				 errmsg("ttl must be greater than 0, and %s at most", TIME_TO_LIVE_MAX),
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(interval_out, ttl))),
+				 errhint("Pass NULL for a hold that does not lapse by itself.")));
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(from), ttl));
 }
 
 /* As consuming does, but what is allocated is held. */

@@ -400,6 +400,7 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	SvcRowChange *change = svc_row_open(trigger->tg_relation, noun,
 										trigger->tg_trigtuple, trigger->tg_newtuple);
+	const SvcDeed *deed = announced_deed(noun);
 	char	   *status;
 
 	if (rewrite_announced())
@@ -407,10 +408,9 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 
 	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
+	change->counters_only = deed != NULL && deed->counters_only;
 	if (svc_lifecycle_is_update(change))
 	{
-		const SvcDeed *deed = announced_deed(noun);
-
 		if (is_same_row(change) && (deed == NULL || deed->note.name == NULL))
 			return trigger->tg_newtuple;
 		if (!svc_lifecycle_by_function(change))
@@ -501,9 +501,7 @@ is_reportable_change(SvcRowChange *change)
 	TupleDesc	desc = RelationGetDescr(change->rel);
 	const char *counters = svc_noun_info(change->noun)->counters;
 
-	const SvcDeed *deed = announced_deed(change->noun);
-
-	if (deed != NULL && deed->counters_only)
+	if (change->counters_only)
 		return false;
 	if (svc_lifecycle_by_function(change) ||
 		svc_row_column_differs(change, &status_column))

@@ -32,6 +32,7 @@ typedef struct SvcRowChange
 	Relation	rel;
 	SvcNoun		noun;
 	const char *action;			/* announced by a function of svc, or NULL */
+	bool		counters_only;	/* announced, too: no part of the row's life */
 	FunctionCallInfo fcinfo;	/* of the trigger, for who needs a call */
 
 	bool		is_insert;		/* then there are no old values */

@@ -17,6 +17,7 @@
 #include "catalog.h"
 #include "error.h"
 #include "lifecycle.h"
+#include "period.h"
 #include "statement.h"
 #include "subscription.h"
 
@@ -196,49 +197,46 @@ prepare_cancel(SvcActionCall *call)
 /*
  * svc_renew_subscription(customer_id, subscription_id, ...)
  *
- * The next period begins where the current one ends.  It ends at the first of
- * the instants billing_anchor + n billing cycles that lies behind, computed in
- * the customer's time zone and clamped to the month's last day: each from the
- * anchor, so that 31 January is followed by 28 February and 31 March.
+ * The next period begins where the current one ends, and ends at the next of
+ * the instants billing_anchor + n billing cycles (period.c), in the customer's
+ * time zone.
  */
 static void
 prepare_renew(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT s.current_period_end::timestamptz, (SELECT min(e.period_end) FROM ("
-		"   SELECT (a.local_anchor + make_interval(months => (a.passed + n) * c.months)) AT TIME ZONE z.zone"
-		"    AS period_end FROM generate_series(0, 2) n) e"
-		"  WHERE e.period_end > s.current_period_end)"
+		"SELECT s.current_period_end::timestamptz, s.billing_anchor::timestamptz,"
+		"  s.billing_cycle::text, coalesce(k.timezone, 'UTC')::text"
 		" FROM @extschema@.svc_subscription s"
 		" JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
-		" CROSS JOIN LATERAL (SELECT coalesce(k.timezone, 'UTC') AS zone) z"
-		" CROSS JOIN LATERAL (SELECT CASE s.billing_cycle WHEN 'monthly' THEN 1"
-		"   WHEN 'quarterly' THEN 3 ELSE 12 END AS months) c"
-		" CROSS JOIN LATERAL (SELECT l.anchor AS local_anchor, (12 * (extract(year FROM l.until)"
-		"    - extract(year FROM l.anchor)) + extract(month FROM l.until)"
-		"    - extract(month FROM l.anchor))::int / c.months AS passed"
-		"   FROM (SELECT s.billing_anchor AT TIME ZONE z.zone AS anchor,"
-		"     s.current_period_end AT TIME ZONE z.zone AS until) l) a"
 		" WHERE s.customer_id = $1 AND s.id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {call->customer_id, call->id};
-	bool		isnull;
-	Datum		start;
-	Datum		end;
+	SvcCycle	cycle;
+	TimestampTz start;
+	TimestampTz end;
+	bool		no_period;
+	bool		no_anchor;
 
 	svc_statement_run(&statement, values, NULL);
-	start = svc_statement_value(0, 1, &isnull);
-	if (isnull)
+	start = DatumGetTimestampTz(svc_statement_value(0, 1, &no_period));
+	cycle.anchor = DatumGetTimestampTz(svc_statement_value(0, 2, &no_anchor));
+	cycle.zone = pg_tzset(svc_statement_text(0, 4));
+	if (no_period)
 		svc_action_refuse(call, "it has no current period",
 						  "Set current_period_start and current_period_end first.");
-	if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(start)))
+	if (TIMESTAMP_NOT_FINITE(start))
 		svc_action_refuse(call, "its current period has no end", "Set current_period_end first.");
-	end = svc_statement_value(0, 2, &isnull);
-	if (isnull)
+	if (no_anchor || TIMESTAMP_NOT_FINITE(cycle.anchor))
 		svc_action_refuse(call, "it has no billing anchor", "Set billing_anchor first.");
+	if (cycle.zone == NULL || !svc_period_find(svc_statement_text(0, 3), &cycle.period))
+		svc_action_refuse(call, "its periods are not known",
+						  "Set billing_cycle, and the customer's timezone, to what is known.");
+	end = svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, start) + 1);
+
 	call->to = "active";
-	svc_action_set(call, "current_period_start", TIMESTAMPTZOID, start);
-	svc_action_set(call, "current_period_end", TIMESTAMPTZOID, end);
-	svc_action_set(call, "next_billing_date", TIMESTAMPTZOID, end);
+	svc_action_set(call, "current_period_start", TIMESTAMPTZOID, TimestampTzGetDatum(start));
+	svc_action_set(call, "current_period_end", TIMESTAMPTZOID, TimestampTzGetDatum(end));
+	svc_action_set(call, "next_billing_date", TIMESTAMPTZOID, TimestampTzGetDatum(end));
 }
