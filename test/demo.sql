@@ -63,6 +63,34 @@ WHERE code = 'reports' ORDER BY priority;
 SELECT entitlement_id, seq, amount, idempotency_key, actor FROM svc_entitlement_ledger
 ORDER BY entitlement_id DESC, seq;
 
+\echo '== Work whose cost is known later: 4,000 tokens are held, 3,120 are settled'
+\echo
+SELECT svc_grant_entitlement('cus_ada', 'tokens', 10000, reset_period => 'monthly', rollover_max => 5000,
+                             alert_percents => '{30}', id => 'ent_tokens');
+SELECT allowed, held, remaining, hold_id FROM svc_hold_entitlement('cus_ada', 'tokens', 4000, '10 minutes') \gset
+SELECT :'allowed' AS allowed, :'held' AS held, :'remaining' AS remaining;
+SELECT consumed, remaining FROM svc_settle_hold('cus_ada', :'hold_id', 3120);
+
+\echo '== Next month begins by itself, with what is left of this one, up to 5,000'
+\echo
+SELECT allowed, remaining FROM svc_check_entitlement('cus_ada', 'tokens', 1, now() + interval '1 month');
+
+\echo '== A quota on a table of the application: two seats'
+\echo
+CREATE TABLE seat (customer_id text COLLATE "C", member text, PRIMARY KEY (customer_id, member));
+CREATE TRIGGER seats AFTER INSERT OR UPDATE OR DELETE ON seat FOR EACH ROW EXECUTE FUNCTION svc_guard('seats');
+SELECT svc_grant_entitlement('cus_ada', 'seats', 2, id => 'ent_seats');
+INSERT INTO seat VALUES ('cus_ada', 'charles'), ('cus_ada', 'mary');
+\set ON_ERROR_STOP off
+INSERT INTO seat VALUES ('cus_ada', 'george');
+\set ON_ERROR_STOP on
+
+\echo '== What she has, and why the next report is denied'
+\echo
+SELECT code, reason, limit_amount, used_amount, remaining_amount, usage_percent, sources FROM svc_entitlements('cus_ada');
+SELECT step, what, entitlement_id, state, available, pays, left(explanation, 80) AS explanation
+FROM svc_explain_entitlement('cus_ada', 'reports');
+
 \echo '== No statement gets a row out of its lifecycle'
 \echo
 \set ON_ERROR_STOP off
