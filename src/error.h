@@ -49,4 +49,7 @@
 /* settling or releasing a hold that has ended */
 #define ERRCODE_SVC_HOLD_ENDED				MAKE_SQLSTATE('S', 'V', '0', '1', '7')
 
+/* limits of a plan that do not define what it grants */
+#define ERRCODE_SVC_PLAN_LIMITS				MAKE_SQLSTATE('S', 'V', '0', '1', '8')
+
 #endif							/* SVC_ERROR_H */

@@ -18,6 +18,7 @@
 #include "error.h"
 #include "lifecycle.h"
 #include "period.h"
+#include "plan_grant.h"
 #include "statement.h"
 #include "subscription.h"
 
@@ -30,11 +31,26 @@ static SvcColumn trial_start_column = {"trial_start", TIMESTAMPTZOID};
 static SvcColumn trial_end_column = {"trial_end", TIMESTAMPTZOID};
 static SvcColumn billing_anchor_column = {"billing_anchor", TIMESTAMPTZOID};
 static SvcColumn current_period_start_column = {"current_period_start", TIMESTAMPTZOID};
+static SvcColumn id_column = {"id"};
+static SvcColumn customer_id_column = {"customer_id"};
 static SvcColumn plan_id_column = {"plan_id"};
+static SvcColumn quantity_column = {"quantity", INT4OID};
+static SvcColumn billing_cycle_column = {"billing_cycle"};
+static SvcColumn entitlements_column = {"entitlements", TEXTARRAYOID};
+static SvcColumn usage_limits_column = {"usage_limits", JSONBOID};
 
 static void check(SvcRowChange *change);
 static void check_plan(SvcRowChange *change);
+static bool grants_change(SvcRowChange *change);
+static bool plan_exists(SvcRowChange *change, Datum plan_id);
+static void list_entitlements(SvcRowChange *change);
 static void imply(SvcRowChange *change, const char *action);
+static void conclude(SvcRowChange *change, const char *action);
+static SvcPlanTerms terms_of(SvcRowChange *change);
+static void become_plan(const SvcPlanTerms *terms);
+static void suspend_all(const SvcPlanTerms *terms);
+static void resume_all(const SvcPlanTerms *terms);
+static void revoke_all(const SvcPlanTerms *terms, const char *action);
 static void end_trial(SvcRowChange *change);
 static void prepare_resume(SvcActionCall *call);
 static void prepare_cancel(SvcActionCall *call);
@@ -52,7 +68,7 @@ static const SvcAction actions[] = {
 void
 svc_subscription_init(void)
 {
-	static const SvcLifecycleRules rules = {.check = check, .imply = imply};
+	static const SvcLifecycleRules rules = {.check = check, .imply = imply, .conclude = conclude};
 
 	svc_lifecycle_set_rules(SVC_SUBSCRIPTION, &rules);
 	svc_action_register(actions, lengthof(actions));
@@ -76,6 +92,8 @@ check(SvcRowChange *change)
 	}
 	if (change->is_insert || svc_row_column_differs(change, &plan_id_column))
 		check_plan(change);
+	if (grants_change(change))
+		list_entitlements(change);
 	svc_row_set(change, &on_trial_column,
 				BoolGetDatum(svc_row_new_is(change, &status_column, "trialing")), false);
 }
@@ -105,6 +123,174 @@ check_plan(SvcRowChange *change)
 				 errdetail("It has status \"%s\".", status),
 				 errhint("Choose a plan whose status is \"active\" or \"hidden\".")));
 	svc_call_end(&call);
+}
+
+/* Does what the subscriber is granted depend on this change? */
+static bool
+grants_change(SvcRowChange *change)
+{
+	return change->is_insert || svc_row_column_differs(change, &plan_id_column) ||
+		svc_row_column_differs(change, &quantity_column) ||
+		svc_row_column_differs(change, &billing_cycle_column);
+}
+
+/* The codes that the plan grants, and their limits, stand in the row, too. */
+static void
+list_entitlements(SvcRowChange *change)
+{
+	static SvcStatement statement = {
+		"SELECT array_agg(code ORDER BY code), jsonb_object_agg(code,"
+		"   limit_amount * CASE WHEN per_unit THEN $2 ELSE 1 END) FILTER (WHERE limit_amount IS NOT NULL)"
+		" FROM @extschema@.svc_plan_grants($1)",
+		2, {TEXTOID, INT4OID}
+	};
+	bool		isnull[2] = {false};
+	Datum		values[2];
+	Datum		list;
+	SvcCall		call;
+
+	values[0] = svc_row_new(change, &plan_id_column, &isnull[0]);
+	values[1] = svc_row_new(change, &quantity_column, &isnull[1]);
+	/* what is null or unknown is for the column and its foreign key to refuse */
+	if (isnull[0] || isnull[1] || !plan_exists(change, values[0]))
+		return;
+	svc_call_begin(&call, change->fcinfo);
+	svc_statement_run(&statement, values, NULL);
+	list = svc_statement_value(0, 1, &isnull[0]);
+	svc_row_set(change, &entitlements_column,
+				isnull[0] ? (Datum) 0 : svc_call_keep(&call, list), isnull[0]);
+	list = svc_statement_value(0, 2, &isnull[1]);
+	svc_row_set(change, &usage_limits_column,
+				isnull[1] ? (Datum) 0 : svc_call_keep(&call, list), isnull[1]);
+	svc_call_end(&call);
+}
+
+static bool
+plan_exists(SvcRowChange *change, Datum plan_id)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_plan WHERE id = $1", 1, {TEXTOID}
+	};
+	bool		found;
+	SvcCall		call;
+
+	svc_call_begin(&call, change->fcinfo);
+	found = svc_statement_run(&statement, &plan_id, NULL) > 0;
+	svc_call_end(&call);
+	return found;
+}
+
+/*
+ * The subscriber's grants follow the subscription, whoever has changed it.
+ *
+ * Locks: the subscription, which the statement has; then its grants, in the
+ * order of their codes and ids.
+ */
+static void
+conclude(SvcRowChange *change, const char *action)
+{
+	SvcPlanTerms terms;
+	SvcCall		call;
+
+	svc_call_begin(&call, change->fcinfo);
+	terms = terms_of(change);
+	if (!change->is_insert)
+		svc_plan_lock_grants(&terms);
+	if (change->is_insert)
+		svc_plan_grant_all(&terms);
+	else if (strcmp(action, "pause") == 0)
+		suspend_all(&terms);
+	else if (strcmp(action, "resume") == 0)
+		resume_all(&terms);
+	else if (strcmp(action, "cancel") == 0 || strcmp(action, "expire") == 0)
+		revoke_all(&terms, action);
+	else
+	{
+		if (strcmp(action, "activate") == 0)
+			become_plan(&terms);
+		if (grants_change(change))
+			svc_plan_change_all(&terms);
+	}
+	svc_call_end(&call);
+}
+
+/* What the new row says. */
+static SvcPlanTerms
+terms_of(SvcRowChange *change)
+{
+	SvcPlanTerms terms;
+	bool		isnull;
+
+	terms.customer_id = svc_row_new(change, &customer_id_column, &isnull);
+	terms.subscription_id = svc_row_new(change, &id_column, &isnull);
+	terms.plan_id = svc_row_new(change, &plan_id_column, &isnull);
+	terms.source = svc_row_new_is(change, &status_column, "trialing") ? "trial" : "plan";
+	terms.quantity = DatumGetInt32(svc_row_new(change, &quantity_column, &isnull));
+	terms.billing_cycle = svc_row_new(change, &billing_cycle_column, &isnull);
+	terms.anchor = svc_row_new(change, &billing_anchor_column, &isnull);
+	if (isnull)
+		terms.anchor = svc_row_new(change, &started_at_column, &isnull);
+	return terms;
+}
+
+/* What was granted for the trial stays, with what was used of it. */
+static void
+become_plan(const SvcPlanTerms *terms)
+{
+	static const SvcDeed update = {.noun = SVC_ENTITLEMENT, .action = "update"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET source = 'plan'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND source = 'trial' AND status <> 'revoked'",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+
+	svc_lifecycle_write(&update, &statement, values, NULL);
+}
+
+static void
+suspend_all(const SvcPlanTerms *terms)
+{
+	static const SvcDeed suspend = {.noun = SVC_ENTITLEMENT, .action = "suspend",
+	.note = {"reason", NULL, "the subscription is paused"}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'suspended'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status IN ('active', 'exhausted')",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+
+	svc_lifecycle_write(&suspend, &statement, values, NULL);
+}
+
+/* Plain SQL, because only the row's own rule knows which of them are exhausted. */
+static void
+resume_all(const SvcPlanTerms *terms)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'active'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status = 'suspended'",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+
+	svc_statement_run(&statement, values, NULL);
+}
+
+static void
+revoke_all(const SvcPlanTerms *terms, const char *action)
+{
+	SvcDeed		revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
+	.note = {"reason", NULL, strcmp(action, "cancel") == 0 ? "the subscription was cancelled" :
+	"the subscription has expired"}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'revoked'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked'",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+
+	svc_lifecycle_write(&revoke, &statement, values, NULL);
 }
 
 /* The instants follow the status. */

@@ -25,6 +25,7 @@
 #include "event.h"
 #include "invoice.h"
 #include "order.h"
+#include "plan.h"
 #include "restored.h"
 #include "segment.h"
 #include "subscription.h"
@@ -52,6 +53,7 @@ _PG_init(void)
 	svc_entitlement_init();
 	svc_invoice_init();
 	svc_order_init();
+	svc_plan_init();
 	svc_segment_init();
 	svc_subscription_init();
 	svc_ticket_init();

@@ -36,7 +36,9 @@ COMMENT ON COLUMN @schema@.svc_plan.revision IS 'Number of the plan''s last even
 COMMENT ON COLUMN @schema@.svc_plan.service_id IS 'The productized service; a key of yours.';
 COMMENT ON COLUMN @schema@.svc_plan.price IS 'Amount per billing_interval, in currency (ISO 4217).';
 COMMENT ON COLUMN @schema@.svc_plan.annual_discount IS 'Percent off when billed yearly.';
-COMMENT ON COLUMN @schema@.svc_plan.entitlements IS 'Codes of the entitlements that the plan grants.';
-COMMENT ON COLUMN @schema@.svc_plan.limits IS 'Object of code to limit.';
+COMMENT ON COLUMN @schema@.svc_plan.entitlements IS 'Codes that the plan grants; those that limits does not define are rights that are not counted.';
+COMMENT ON COLUMN @schema@.svc_plan.limits IS 'What the plan grants: an object of codes, each defined by a limit, by true, or by an object with limit, unlimited, value, reset_period, rollover_max, overage, overage_limit, carry_overage, alert_percents, priority, per_unit; see svc_plan_grants().';
 COMMENT ON COLUMN @schema@.svc_plan.overage_price IS 'Price per unit above the limit.';
 COMMENT ON COLUMN @schema@.svc_plan.trial_days IS 'Length of the trial, in days.';
+COMMENT ON COLUMN @schema@.svc_plan.executions_per_month IS 'Limit of code executions, reset monthly, unless limits defines that.';
+COMMENT ON COLUMN @schema@.svc_plan.overage_enabled IS 'Counted codes that do not say otherwise may be used beyond their limits.';

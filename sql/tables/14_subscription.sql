@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_subscription (
         CHECK (billing_cycle IN ('monthly', 'quarterly', 'yearly')),
     price numeric NOT NULL CHECK (price >= 0 AND price < 'Infinity'),
     currency text,
+    quantity integer NOT NULL DEFAULT 1 CHECK (quantity >= 1),
     current_period_start timestamptz,
     current_period_end timestamptz,
     next_billing_date timestamptz,
@@ -44,3 +45,6 @@ COMMENT ON COLUMN @schema@.svc_subscription.current_period_end IS 'End of the cu
 COMMENT ON COLUMN @schema@.svc_subscription.billing_anchor IS 'Periods end at billing_anchor + n billing cycles; current_period_start when left out.';
 COMMENT ON COLUMN @schema@.svc_subscription.on_trial IS 'In trial now; set by svc.';
 COMMENT ON COLUMN @schema@.svc_subscription.cancel_at_period_end IS 'Cancellation is scheduled.';
+COMMENT ON COLUMN @schema@.svc_subscription.quantity IS 'How many of the plan; its limits, which are for one, are multiplied by it.';
+COMMENT ON COLUMN @schema@.svc_subscription.entitlements IS 'Codes that the plan grants; set by svc.';
+COMMENT ON COLUMN @schema@.svc_subscription.usage_limits IS 'Object of code to limit; set by svc.';

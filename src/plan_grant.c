@@ -1,0 +1,390 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan_grant.c
+ *	  What a plan grants to its subscribers.
+ *
+ * A plan defines grants by codes:
+ *
+ *		limits			{"api_calls": 10000,
+ *						 "tokens": {"limit": 5000, "reset_period": "daily"},
+ *						 "sso": true, "support": {"value": "priority"}}
+ *		entitlements	{sso, api_calls}: those that limits does not define
+ *						are rights that are not counted
+ *		executions_per_month
+ *						the limit of code "executions", reset monthly
+ *		overage_enabled	counted codes that do not say otherwise may exceed
+ *						their limits
+ *
+ * A number is short for {"limit": number}, true for {}.  Limits are for a
+ * quantity of one, and their resets follow the billing cycle of the
+ * subscription, if they do not say otherwise.
+ *
+ * Definitions are checked when a plan is saved, so that no subscription fails
+ * on one later.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "amount.h"
+#include "argument.h"
+#include "catalog.h"
+#include "compat.h"
+#include "error.h"
+#include "gate.h"
+#include "lifecycle.h"
+#include "period.h"
+#include "plan_grant.h"
+
+#define GRANT_COLUMNS		12
+#define CODE_SHOWN_MAX		100 /* of a code or key, in a message */
+#define CODES_MAX			1000	/* of one plan */
+
+/* What a plan grants, a row per code. */
+#define PLAN_GRANTS \
+	"SELECT d.code, (d.def ->> 'limit')::numeric AS limit_amount," \
+	"  coalesce((d.def ->> 'unlimited')::boolean, false) AS unlimited, d.def -> 'value' AS value," \
+	"  d.def ->> 'reset_period' AS reset_period, (d.def ->> 'rollover_max')::numeric AS rollover_max," \
+	"  coalesce(d.def ->> 'overage', CASE WHEN p.overage_enabled" \
+	"   AND coalesce(d.def ? 'limit', false) THEN 'allow' ELSE 'deny' END) AS overage," \
+	"  (d.def ->> 'overage_limit')::numeric AS overage_limit," \
+	"  coalesce((d.def ->> 'carry_overage')::boolean, false) AS carry_overage," \
+	"  (SELECT array_agg(a.value::integer ORDER BY a.value::integer)" \
+	"   FROM jsonb_array_elements_text(d.def -> 'alert_percents') a) AS alert_percents," \
+	"  coalesce((d.def ->> 'priority')::integer, 100) AS priority," \
+	"  coalesce((d.def ->> 'per_unit')::boolean, true) AS per_unit" \
+	" FROM @extschema@.svc_plan p CROSS JOIN LATERAL (" \
+	"  SELECT e.key AS code, CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value" \
+	"    WHEN 'number' THEN jsonb_build_object('limit', e.value) ELSE '{}' END AS def" \
+	"   FROM jsonb_each(p.limits) e" \
+	"  UNION ALL SELECT 'executions', jsonb_build_object('limit', p.executions_per_month, 'reset_period', 'monthly')" \
+	"   WHERE p.executions_per_month IS NOT NULL AND NOT coalesce(p.limits ? 'executions', false)" \
+	"  UNION ALL SELECT DISTINCT c.code, '{}'::jsonb FROM unnest(p.entitlements) c (code)" \
+	"   WHERE NOT coalesce(p.limits ? c.code, false)" \
+	"    AND NOT (c.code = 'executions' AND p.executions_per_month IS NOT NULL)) d" \
+	" WHERE p.id = "
+
+/* What a definition can have, and of which JSON type; any for "value". */
+static const struct
+{
+	const char *key;
+	enum jbvType type;
+}			definition_keys[] = {
+	{"limit", jbvNumeric}, {"unlimited", jbvBool}, {"value", jbvNull},
+	{"reset_period", jbvString}, {"rollover_max", jbvNumeric},
+	{"overage", jbvString}, {"overage_limit", jbvNumeric}, {"carry_overage", jbvBool},
+	{"alert_percents", jbvArray}, {"priority", jbvNumeric}, {"per_unit", jbvBool},
+};
+
+static void check_definition(const char *code, JsonbValue *value);
+static void check_member(const char *code, const char *key, JsonbValue *value);
+static bool has_type(const JsonbValue *value, enum jbvType type);
+static void check_amount(const char *code, const char *key, JsonbValue *value);
+static void check_integer(const char *code, const char *key, JsonbValue *value, int32 low, int32 high);
+static void check_percents(const char *code, JsonbValue *value);
+static void check_counted(const char *code, JsonbContainer *object);
+static char *known_keys(void);
+pg_noreturn static void report_bad_limits(const char *problem, const char *code, const char *key,
+										  const char *hint);
+
+PG_FUNCTION_INFO_V1(svc_plan_grants);
+
+/*
+ * svc_plan_grants(plan_id) -> what the plan grants, a row per code
+ */
+Datum
+svc_plan_grants(PG_FUNCTION_ARGS)
+{
+	static SvcStatement statement = {PLAN_GRANTS "$1 ORDER BY 1", 1, {TEXTOID}};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		plan_id = svc_argument_id(fcinfo, 0, "plan id");
+	SvcFoundRow row;
+	uint64		rows;
+	SvcCall		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	svc_call_begin(&call, fcinfo);
+	svc_gate_read_row(&row, SVC_PLAN, (Datum) 0, plan_id);
+	rows = svc_statement_read(&statement, &plan_id, NULL);
+	for (uint64 n = 0; n < rows; n++)
+	{
+		Datum		values[GRANT_COLUMNS];
+		bool		isnull[GRANT_COLUMNS];
+
+		for (int i = 0; i < GRANT_COLUMNS; i++)
+			values[i] = svc_statement_value(n, i + 1, &isnull[i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+	}
+	svc_call_end(&call);
+	return (Datum) 0;
+}
+
+/* Grant a subscriber all that a plan grants. */
+void
+svc_plan_grant_all(const SvcPlanTerms *terms)
+{
+	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
+	static SvcStatement statement = {
+		"INSERT INTO @extschema@.svc_entitlement"
+		" (customer_id, subscription_id, plan_id, source_id, source, code, name, type, limit_amount, unlimited,"
+		"  value, reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
+		"  alert_percents, priority)"
+		" SELECT $1, $2, $3, $3, $4, g.code, g.code,"
+		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN 'quota' ELSE 'feature' END,"
+		"  g.limit_amount * CASE WHEN g.per_unit THEN $5 ELSE 1 END, g.unlimited, g.value,"
+		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
+		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN $7 END, g.rollover_max, g.overage,"
+		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority"
+		" FROM (" PLAN_GRANTS "$3) g"
+		/* those that it has already are changed, not granted again */
+		" WHERE NOT EXISTS (SELECT FROM @extschema@.svc_entitlement e"
+		"  WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.code = g.code AND e.source = $4"
+		"  AND e.status <> 'revoked') ORDER BY g.code",
+		7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[7] = {terms->customer_id, terms->subscription_id, terms->plan_id,
+		CStringGetTextDatum(terms->source), Int32GetDatum(terms->quantity), terms->billing_cycle,
+	terms->anchor};
+
+	svc_lifecycle_write(&grant, &statement, values, NULL);
+}
+
+/*
+ * Lock the grants of a subscription, in the order in which consumes of several
+ * codes do.
+ */
+void
+svc_plan_lock_grants(const SvcPlanTerms *terms)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_entitlement"
+		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY code, id FOR NO KEY UPDATE",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+
+	svc_statement_run(&statement, values, NULL);
+}
+
+/*
+ * Bring a subscriber's grants, which are locked, from what they are to what a plan grants: codes
+ * that both have keep what was used; codes that the plan lacks end; new ones
+ * are granted.
+ */
+void
+svc_plan_change_all(const SvcPlanTerms *terms)
+{
+	static const SvcDeed revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
+	.note = {"reason", NULL, "the subscription's plan does not grant it"}};
+	static const SvcDeed update = {.noun = SVC_ENTITLEMENT, .action = "update"};
+	static SvcStatement end = {
+		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND source = $4 AND status <> 'revoked'"
+		"  AND NOT EXISTS (SELECT FROM (" PLAN_GRANTS "$3) g WHERE g.code = e.code)",
+		4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	static SvcStatement change = {
+		"UPDATE @extschema@.svc_entitlement e SET plan_id = $3, source_id = $3,"
+		"  limit_amount = g.limit_amount * CASE WHEN g.per_unit THEN $5 ELSE 1 END,"
+		"  unlimited = g.unlimited, value = g.value,"
+		"  reset_period = CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
+		"  rollover_max = g.rollover_max, overage = g.overage, overage_limit = g.overage_limit,"
+		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority"
+		" FROM (" PLAN_GRANTS "$3) g"
+		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.source = $4 AND e.status <> 'revoked'"
+		"  AND e.code = g.code",
+		6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID}
+	};
+	Datum		values[6] = {terms->customer_id, terms->subscription_id, terms->plan_id,
+	CStringGetTextDatum(terms->source), Int32GetDatum(terms->quantity), terms->billing_cycle};
+
+	svc_lifecycle_write(&revoke, &end, values, NULL);
+	svc_lifecycle_write(&update, &change, values, NULL);
+	svc_plan_grant_all(terms);
+}
+
+/* Refuse limits that do not define grants; NULL defines none. */
+void
+svc_plan_check_limits(Jsonb *limits)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *code = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(limits))
+		report_bad_limits("they must be an object", NULL, NULL,
+						  "Pass an object of entitlement codes and limits.");
+	if (JB_ROOT_COUNT(limits) > CODES_MAX)
+		report_bad_limits("there are too many codes", NULL, NULL,
+						  psprintf("A plan grants at most %d codes.", CODES_MAX));
+	it = JsonbIteratorInit(&limits->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			code = pnstrdup(value.val.string.val, value.val.string.len);
+			svc_check_id(CStringGetTextDatum(code), "entitlement code");
+		}
+		else if (token == WJB_VALUE)
+			check_definition(code, &value);
+	}
+}
+
+static void
+check_definition(const char *code, JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	member;
+	char	   *key = NULL;
+
+	if (value->type == jbvNumeric)
+	{
+		check_amount(code, NULL, value);
+		return;
+	}
+	if (value->type == jbvBool && value->val.boolean)
+		return;
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		report_bad_limits("a code is defined by a number, true or an object", code, NULL,
+						  "Leave out what the plan does not grant.");
+
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(member.val.string.val, member.val.string.len);
+		else if (token == WJB_VALUE)
+			check_member(code, key, &member);
+	}
+	check_counted(code, value->val.binary.data);
+}
+
+static void
+check_member(const char *code, const char *key, JsonbValue *value)
+{
+	SvcPeriod	period;
+	char	   *word;
+	int			i = 0;
+
+	while (i < lengthof(definition_keys) && strcmp(definition_keys[i].key, key) != 0)
+		i++;
+	if (i == lengthof(definition_keys))
+		report_bad_limits("unknown key", code, key, psprintf("The keys are %s.", known_keys()));
+	if (!has_type(value, definition_keys[i].type))
+		report_bad_limits("a value of the wrong type", code, key,
+						  "Numbers, true and false are written without quotation marks.");
+
+	word = value->type == jbvString ? pnstrdup(value->val.string.val, value->val.string.len) : NULL;
+	if (strcmp(key, "reset_period") == 0 && !svc_period_find(word, &period))
+		report_bad_limits("unknown period", code, key, "The periods are " SVC_PERIOD_NAMES ".");
+	if (strcmp(key, "overage") == 0 && strcmp(word, "allow") != 0 && strcmp(word, "deny") != 0)
+		report_bad_limits("unknown overage", code, key, "It is \"deny\" or \"allow\".");
+	if (strcmp(key, "priority") == 0)
+		check_integer(code, key, value, 0, PG_INT32_MAX);
+	else if (definition_keys[i].type == jbvNumeric)
+		check_amount(code, key, value);
+	if (strcmp(key, "alert_percents") == 0)
+		check_percents(code, value);
+}
+
+/* jbvNull stands for any type. */
+static bool
+has_type(const JsonbValue *value, enum jbvType type)
+{
+	if (type == jbvNull)
+		return true;
+	if (type == jbvArray)
+		return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+	return value->type == type;
+}
+
+static void
+check_amount(const char *code, const char *key, JsonbValue *value)
+{
+	Datum		amount = NumericGetDatum(value->val.numeric);
+
+	svc_check_amount(amount, key == NULL ? code : key);
+	if (svc_amount_sign(amount) < 0)
+		report_bad_limits("a negative amount", code, key, "A limit of 0 grants nothing.");
+}
+
+static void
+check_integer(const char *code, const char *key, JsonbValue *value, int32 low, int32 high)
+{
+	Datum		number = NumericGetDatum(value->val.numeric);
+
+	if (svc_amount_compare(number, svc_amount_from(low)) < 0 ||
+		svc_amount_compare(number, svc_amount_from(high)) > 0 ||
+		svc_amount_compare(number, svc_amount_quotient(number, svc_amount_from(1))) != 0)
+		report_bad_limits("a number out of range", code, key,
+						  psprintf("Pass a whole number from %d to %d.", low, high));
+}
+
+static void
+check_percents(const char *code, JsonbValue *value)
+{
+	JsonbIterator *it = JsonbIteratorInit(value->val.binary.data);
+	JsonbIteratorToken token;
+	JsonbValue	element;
+
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvNumeric)
+			report_bad_limits("a value of the wrong type", code, "alert_percents",
+							  "Pass a list of whole numbers, such as [80, 100].");
+		check_integer(code, "alert_percents", &element, 1, 1000);
+	}
+}
+
+/* What is said about counting makes sense only of what is counted. */
+static void
+check_counted(const char *code, JsonbContainer *object)
+{
+	static const char *const counted[] = {"reset_period", "rollover_max", "overage", "overage_limit",
+	"carry_overage", "alert_percents"};
+	JsonbValue	value;
+	JsonbValue *unlimited = getKeyJsonValueFromContainer(object, "unlimited", 9, &value);
+
+	if (getKeyJsonValueFromContainer(object, "limit", 5, NULL) != NULL ||
+		(unlimited != NULL && unlimited->val.boolean))
+		return;
+	for (int i = 0; i < lengthof(counted); i++)
+	{
+		if (getKeyJsonValueFromContainer(object, counted[i], strlen(counted[i]), NULL) != NULL)
+			report_bad_limits("a right that is not counted has no such thing", code, counted[i],
+							  "Give it a limit, or leave this out.");
+	}
+}
+
+static char *
+known_keys(void)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < lengthof(definition_keys); i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", definition_keys[i].key);
+	return list.data;
+}
+
+/* "code" and "key" say where, as a JSON pointer. */
+static void
+report_bad_limits(const char *problem, const char *code, const char *key, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_PLAN_LIMITS),
+			 errmsg("invalid limits of plan: %s", problem),
+			 errdetail("at /%.*s%s%.*s", CODE_SHOWN_MAX, code == NULL ? "" : code,
+					   key == NULL ? "" : "/", CODE_SHOWN_MAX, key == NULL ? "" : key),
+			 errhint("%s", hint)));
+}
