@@ -28,6 +28,8 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -87,9 +89,11 @@ static void check_member(const char *code, const char *key, JsonbValue *value);
 static bool has_type(const JsonbValue *value, enum jbvType type);
 static void check_amount(const char *code, const char *key, JsonbValue *value);
 static void check_integer(const char *code, const char *key, JsonbValue *value, int32 low, int32 high);
-static void check_percents(const char *code, JsonbValue *value);
+static void check_percents(const char *code, JsonbContainer *object);
+static bool may_exceed(JsonbContainer *object);
 static void check_counted(const char *code, JsonbContainer *object);
 static char *known_keys(void);
+static void append_component(StringInfo pointer, const char *name);
 pg_noreturn static void report_bad_limits(const char *problem, const char *code, const char *key,
 										  const char *hint);
 
@@ -265,6 +269,7 @@ check_definition(const char *code, JsonbValue *value)
 			check_member(code, key, &member);
 	}
 	check_counted(code, value->val.binary.data);
+	check_percents(code, value->val.binary.data);
 }
 
 static void
@@ -291,8 +296,6 @@ check_member(const char *code, const char *key, JsonbValue *value)
 		check_integer(code, key, value, 0, PG_INT32_MAX);
 	else if (definition_keys[i].type == jbvNumeric)
 		check_amount(code, key, value);
-	if (strcmp(key, "alert_percents") == 0)
-		check_percents(code, value);
 }
 
 /* jbvNull stands for any type. */
@@ -328,13 +331,19 @@ check_integer(const char *code, const char *key, JsonbValue *value, int32 low, i
 						  psprintf("Pass a whole number from %d to %d.", low, high));
 }
 
+/* Beyond 100 usage gets only where it may exceed the limit. */
 static void
-check_percents(const char *code, JsonbValue *value)
+check_percents(const char *code, JsonbContainer *object)
 {
-	JsonbIterator *it = JsonbIteratorInit(value->val.binary.data);
+	int			max = may_exceed(object) ? 1000 : 100;
+	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
+	JsonbValue *percents = getKeyJsonValueFromContainer(object, "alert_percents", 14, &element);
 
+	if (percents == NULL)
+		return;
+	it = JsonbIteratorInit(percents->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
 		if (token != WJB_ELEM)
@@ -342,8 +351,18 @@ check_percents(const char *code, JsonbValue *value)
 		if (element.type != jbvNumeric)
 			report_bad_limits("a value of the wrong type", code, "alert_percents",
 							  "Pass a list of whole numbers, such as [80, 100].");
-		check_integer(code, "alert_percents", &element, 1, 1000);
+		check_integer(code, "alert_percents", &element, 1, max);
 	}
+}
+
+static bool
+may_exceed(JsonbContainer *object)
+{
+	JsonbValue	value;
+	JsonbValue *overage = getKeyJsonValueFromContainer(object, "overage", 7, &value);
+
+	return overage != NULL && overage->val.string.len == 5 &&
+		memcmp(overage->val.string.val, "allow", 5) == 0;
 }
 
 /* What is said about counting makes sense only of what is counted. */
@@ -377,14 +396,36 @@ known_keys(void)
 	return list.data;
 }
 
-/* "code" and "key" say where, as a JSON pointer. */
+/* A component of a JSON pointer (RFC 6901), cut when it is long. */
+static void
+append_component(StringInfo pointer, const char *name)
+{
+	int			shown = pg_mbcliplen(name, strlen(name), CODE_SHOWN_MAX);
+
+	appendStringInfoChar(pointer, '/');
+	for (const char *c = name; c < name + shown; c++)
+	{
+		if (*c == '~' || *c == '/')
+			appendStringInfoString(pointer, *c == '~' ? "~0" : "~1");
+		else
+			appendStringInfoChar(pointer, *c);
+	}
+}
+
+/* "code" and "key" say where; NULL: the whole. */
 static void
 report_bad_limits(const char *problem, const char *code, const char *key, const char *hint)
 {
+	StringInfoData pointer;
+
+	initStringInfo(&pointer);
+	if (code != NULL)
+		append_component(&pointer, code);
+	if (key != NULL)
+		append_component(&pointer, key);
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_PLAN_LIMITS),
 			 errmsg("invalid limits of plan: %s", problem),
-			 errdetail("at /%.*s%s%.*s", CODE_SHOWN_MAX, code == NULL ? "" : code,
-					   key == NULL ? "" : "/", CODE_SHOWN_MAX, key == NULL ? "" : key),
+			 code == NULL ? errdetail("It concerns the whole.") : errdetail("at %s", pointer.data),
 			 errhint("%s", hint)));
 }

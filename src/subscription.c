@@ -40,6 +40,7 @@ static SvcColumn entitlements_column = {"entitlements", TEXTARRAYOID};
 static SvcColumn usage_limits_column = {"usage_limits", JSONBOID};
 
 static void check(SvcRowChange *change);
+static void check_quantity(SvcRowChange *change);
 static void check_plan(SvcRowChange *change);
 static bool grants_change(SvcRowChange *change);
 static bool plan_exists(SvcRowChange *change, Datum plan_id);
@@ -90,12 +91,27 @@ check(SvcRowChange *change)
 		if (isnull)
 			svc_row_set(change, &billing_anchor_column, start, false);
 	}
+	check_quantity(change);
 	if (change->is_insert || svc_row_column_differs(change, &plan_id_column))
 		check_plan(change);
 	if (grants_change(change))
 		list_entitlements(change);
 	svc_row_set(change, &on_trial_column,
 				BoolGetDatum(svc_row_new_is(change, &status_column, "trialing")), false);
+}
+
+static void
+check_quantity(SvcRowChange *change)
+{
+	bool		isnull;
+	Datum		quantity = svc_row_new(change, &quantity_column, &isnull);
+
+	if (!isnull && DatumGetInt32(quantity) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("quantity must be greater than 0"),
+				 errdetail("It is %d.", DatumGetInt32(quantity)),
+				 errhint("Cancel the subscription to end it.")));
 }
 
 static void
