@@ -242,7 +242,7 @@ svc_verify(PG_FUNCTION_ARGS)
 		"    ('held_amount, by the holds', g.held_amount, coalesce(h.held, 0)),"
 		"    ('ledger_seq', g.ledger_seq, coalesce(l.seq, 0)),"
 		"    ('rows of the ledger', g.ledger_seq, coalesce(l.rows, 0)),"
-		"    ('remaining_amount', g.remaining_amount, CASE WHEN NOT g.unlimited THEN"
+		"    ('remaining_amount', g.remaining_amount, CASE WHEN NOT g.unlimited AND g.limit_amount IS NOT NULL THEN"
 		"      greatest(g.allowance - g.used_amount - g.held_amount, 0) END),"
 		"    ('usage_percent', g.usage_percent, CASE WHEN NOT g.unlimited AND g.limit_amount IS NOT NULL THEN"
 		"      CASE WHEN g.allowance > 0 THEN round(100 * g.used_amount / g.allowance, 2) ELSE 100 END END)"
