@@ -20,9 +20,9 @@
  * A *window* is read in pages, ascending by id; "position" is how far it is
  * acknowledged.  When nothing is left of it, it is closed: its snapshot becomes
  * the consumer's, and the next poll opens a new one.  An entity's events are in
- * the order of their revisions: within a window because ids are drawn under the
- * lock of the entity's row, and from window to window because a later revision
- * is not visible before an earlier one.
+ * the order of their revisions: within a window because an id is drawn together
+ * with the revision, under the lock of the entity's row, and from window to
+ * window because a later revision is not visible before an earlier one.
  *
  * The window's snapshot counts our own transaction as still running, which
  * pg_current_snapshot() does not: what it writes after the poll would otherwise

@@ -140,6 +140,23 @@ SELECT svc_poll_events('all');
 SELECT svc_drop_consumer('grants'), svc_create_consumer('grants');
 SELECT svc_poll_events('grants');
 RESET svc.event_max_retention;
+
+-- A change that is made while the statement of another is still running, by a
+-- function that this calls or by a trigger of the user's, has the later revision
+-- and comes later, though its statement ends before.
+SELECT svc_create_customer(jsonb_build_object('id', 'n' || n, 'name', 'n', 'status', 'active')) FROM generate_series(1, 3) n \g /dev/null
+SELECT svc_create_consumer('nested');
+UPDATE svc_customer SET name = 'm' WHERE id = 'n1' RETURNING name, svc_suspend_customer(id);
+WITH u AS (UPDATE svc_customer SET name = 'm' WHERE id = 'n2' RETURNING id) SELECT svc_suspend_customer(id) FROM u;
+INSERT INTO svc_customer (id, name, status) VALUES ('n4', 'n', 'active') RETURNING svc_churn_customer(id);
+CREATE FUNCTION rename() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN UPDATE svc.svc_customer SET name = 'renamed' WHERE id = NEW.id; RETURN NULL; END $$;
+CREATE TRIGGER rename AFTER UPDATE OF status ON svc_customer FOR EACH ROW EXECUTE FUNCTION rename();
+UPDATE svc_customer SET status = 'suspended' WHERE id = 'n3';
+DROP TRIGGER rename ON svc_customer;
+SELECT entity_id, revision, event FROM svc_poll_events('nested');
+SELECT svc_drop_consumer('nested');
+
 -- (its words differ from version to version)
 \set VERBOSITY sqlstate
 SET svc.event_max_retention = '-1';
