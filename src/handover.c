@@ -58,7 +58,9 @@ static void drop_notes(XactEvent event, void *arg);
 static int64 given_revision(SvcRowChange *change);
 static void make_notes(void);
 static NoteKey note_key(SvcRowChange *change, int64 revision);
+static uint32 hash_note_key(const void *key, Size size);
 static uint64 row_hash(SvcRowChange *change);
+static uint64 hash_column(SvcRowChange *change, SvcColumn *column, uint64 seed);
 
 /* To be called from _PG_init. */
 void
@@ -151,9 +153,10 @@ make_notes(void)
 
 	control.keysize = sizeof(NoteKey);
 	control.entrysize = sizeof(Note);
+	control.hash = hash_note_key;
 	control.hcxt = TopTransactionContext;
 	notes = hash_create("svc notes between triggers", 256, &control,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+						HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
 }
 
 static NoteKey
@@ -166,19 +169,36 @@ note_key(SvcRowChange *change, int64 revision)
 	return key;
 }
 
+/* What a key's hash is of is a hash already. */
+static uint32
+hash_note_key(const void *key, Size size)
+{
+	const NoteKey *note = key;
+
+	return (uint32) (note->row ^ (uint64) note->revision);
+}
+
 /* A hash of table and key; what is NULL in a key is refused later. */
 static uint64
 row_hash(SvcRowChange *change)
 {
-	uint64		hash = RelationGetRelid(change->rel);
-	char	   *id = svc_row_new_text(change, &id_column);
-	char	   *customer = NULL;
+	uint64		hash = hash_column(change, &id_column, RelationGetRelid(change->rel));
 
 	if (svc_noun_info(change->noun)->key == SVC_KEY_OF_CUSTOMER)
-		customer = svc_row_new_text(change, &customer_id_column);
-	if (id != NULL)
-		hash = hash_bytes_extended((unsigned char *) id, strlen(id), hash);
-	if (customer != NULL)
-		hash = hash_bytes_extended((unsigned char *) customer, strlen(customer), hash);
+		hash = hash_column(change, &customer_id_column, hash);
 	return hash;
+}
+
+static uint64
+hash_column(SvcRowChange *change, SvcColumn *column, uint64 seed)
+{
+	bool		isnull;
+	Datum		value = svc_row_new(change, column, &isnull);
+	text	   *packed;
+
+	if (isnull)
+		return seed;
+	packed = DatumGetTextPP(value);
+	return hash_bytes_extended((unsigned char *) VARDATA_ANY(packed),
+							   VARSIZE_ANY_EXHDR(packed), seed);
 }

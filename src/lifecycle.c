@@ -713,7 +713,7 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 		event.name = event_of_action(change->noun, besides[i].action);
 		event.revision = ++revision;
 		event.has_changes = svc_changes_note(&besides[i].note, &event.changes);
-		svc_event_append(change->fcinfo, &event);
+		svc_event_append(change->fcinfo, event_id(change, revision), &event);
 	}
 }
 

@@ -119,6 +119,32 @@ SELECT id FROM svc_poll_events('moved');
 SELECT floor, next_floor, next_floor_xid <= pg_current_xact_id() AS is_of_here FROM svc_event_consumer WHERE name = 'moved';
 SELECT svc_drop_consumer('moved');
 
+-- restored from a copy of this server that has gone on by itself: what it has
+-- seen has not happened here, so nothing is handed out, and nothing purged
+SELECT svc_create_consumer('copy');
+UPDATE svc_event_consumer SET snapshot = '999999999:999999999:' WHERE name = 'copy';
+SELECT svc_poll_events('copy');
+\echo :SQLSTATE
+SELECT svc_poll_events('new');
+SELECT svc_purge_events('2000-01-01Z');
+\echo :SQLSTATE
+SELECT svc_drop_consumer('copy');
+
+-- an acknowledgement that was not stored is none
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+UPDATE svc_customer SET name = 'q' WHERE id = 'c3';
+SELECT count(*) AS polled FROM svc_poll_events('all', lease => '0');
+CREATE TRIGGER swallow BEFORE UPDATE ON svc_event_consumer FOR EACH ROW EXECUTE FUNCTION swallow();
+SELECT svc_ack_events('all', max(id)) FROM svc_event;
+\echo :SQLSTATE
+SELECT svc_poll_events('new');
+DROP TRIGGER swallow ON svc_event_consumer;
+
+-- a column of another type is no way to the server's memory
+ALTER TABLE svc_event ALTER request_id TYPE bigint USING 4919;
+SELECT DISTINCT request_id FROM svc_poll_events('all', lease => '0');
+ALTER TABLE svc_event ALTER request_id TYPE text USING NULL;
+
 -- purge: what somebody has not acknowledged stays, unless it is too old
 ALTER TABLE svc_event DISABLE TRIGGER zzz_svc_append_only;
 UPDATE svc_event SET occurred_at = '2020-01-01Z' WHERE id <= 6;
