@@ -180,10 +180,11 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("svc_create_consumer()");
 	PreventCommandDuringRecovery("svc_create_consumer()");
 	svc_call_begin(&call, fcinfo);
+	/* have we drawn nothing? (a row lock will give us a transaction id) */
+	values[8] = BoolGetDatum(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
 	/* 40001 if events were purged that our snapshot does not see */
 	svc_statement_run_once("SELECT FROM @extschema@.svc_meta FOR SHARE", 0, NULL, NULL, NULL);
-	values[8] = BoolGetDatum(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	values[5] = Int64GetDatum(last_drawn_id());
 	values[6] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[7] = FullTransactionIdGetDatum(ReadNextFullTransactionId());

@@ -114,6 +114,7 @@ ROLLBACK;
 -- restored into a cluster whose transaction ids are far lower, a consumer does
 -- not search the whole log for ever
 SELECT svc_create_consumer('moved');
+SELECT floor = (SELECT max(id) FROM svc_event) AS starts_at_the_end FROM svc_event_consumer WHERE name = 'moved';
 UPDATE svc_event_consumer SET cluster = cluster - 1, next_floor_xid = '999999999999' WHERE name = 'moved';
 SELECT id FROM svc_poll_events('moved');
 SELECT floor, next_floor, next_floor_xid <= pg_current_xact_id() AS is_of_here FROM svc_event_consumer WHERE name = 'moved';
