@@ -126,7 +126,7 @@ SELECT svc_create_consumer('copy');
 UPDATE svc_event_consumer SET snapshot = '999999999:999999999:' WHERE name = 'copy';
 SELECT svc_poll_events('copy');
 \echo :SQLSTATE
-SELECT svc_poll_events('new');
+SELECT count(*) AS polled_by_another FROM svc_poll_events('new', lease => '0');
 SELECT svc_purge_events('2000-01-01Z');
 \echo :SQLSTATE
 SELECT svc_drop_consumer('copy');
