@@ -250,7 +250,9 @@ svc_verify(PG_FUNCTION_ARGS)
 		"  WHERE v.stored IS DISTINCT FROM v.recounted"
 		"  UNION ALL"
 		"  SELECT customer_id, id, 'status', NULL, NULL FROM grants"
-		"  WHERE NOT unlimited AND status = 'exhausted' AND used_amount < allowance"
+		"  WHERE CASE WHEN unlimited OR allowance IS NULL THEN status = 'exhausted'"
+		"   ELSE status = CASE WHEN used_amount < allowance THEN 'exhausted'"
+		"    WHEN allowance > 0 THEN 'active' END END"
 		" ) f ORDER BY 1, 2, 3",
 		1, {TEXTOID}
 	};

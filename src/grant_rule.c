@@ -296,7 +296,7 @@ adjust_status(SvcRowChange *change)
 		svc_row_set_text(change, &status_column, "active");
 	else if (strcmp(status, "expired") == 0 && !is_over(change) &&
 			 svc_row_column_differs(change, &valid_until_column))
-		svc_row_set_text(change, &status_column, "active");
+		svc_row_set_text(change, &status_column, left ? "active" : "exhausted");
 }
 
 /*
@@ -424,9 +424,13 @@ complete_cycle(SvcRowChange *change)
 
 	(void) svc_row_new(change, &anchor_column, &isnull);
 	if (isnull)
-		svc_row_set(change, &anchor_column,
-					TimestampTzGetDatum(new_instant(change, &valid_from_column,
-													GetCurrentTransactionStartTimestamp())), false);
+	{
+		TimestampTz start = new_instant(change, &valid_from_column, DT_NOBEGIN);
+
+		if (TIMESTAMP_NOT_FINITE(start))
+			start = GetCurrentTransactionStartTimestamp();
+		svc_row_set(change, &anchor_column, TimestampTzGetDatum(start), false);
+	}
 	zone = svc_row_new_text(change, &timezone_column);
 	if (zone == NULL)
 		svc_row_set(change, &timezone_column, customer_timezone(change), false);
@@ -512,9 +516,10 @@ schedule_reset(SvcRowChange *change)
 	if (!unscheduled && !cycle_changed(change) && !is_renewed(change))
 		return;
 
-	start = new_instant(change, &valid_from_column,
-						new_instant(change, &created_at_column, now));
-	start = new_instant(change, &last_reset_at_column, start);
+	/* no period is used before the grant is made, or valid */
+	start = Max(new_instant(change, &valid_from_column, DT_NOBEGIN),
+				new_instant(change, &created_at_column, now));
+	start = Max(start, new_instant(change, &last_reset_at_column, DT_NOBEGIN));
 	if (!change->is_insert && cycle_changed(change))
 		start = Max(start, now);
 	if (TIMESTAMP_NOT_FINITE(start))
@@ -657,7 +662,9 @@ number_notes(SvcRowChange *change)
 static bool
 is_renewed(SvcRowChange *change)
 {
-	return !change->is_insert && svc_row_column_differs(change, &last_reset_at_column);
+	/* (one reset may come at the instant of another) */
+	return !change->is_insert &&
+		(is_action(change, "reset") || svc_row_column_differs(change, &last_reset_at_column));
 }
 
 static bool

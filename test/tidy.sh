@@ -28,7 +28,6 @@ level() {
         ledger|property)                            echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;
         consume|grant_rule)                         echo 26 ;;
-        hold)                                       echo 27 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 30 ;;
     esac
