@@ -66,7 +66,8 @@ svc_booking_renew(Datum customer_id, SvcGrant *grant)
 /*
  * Write down that holds on a grant have lapsed in its reading, before what they
  * held is given to anybody else: then nobody can settle them any more, not even
- * a transaction that began before.  Returns how many it were.
+ * a transaction that began before.  Returns how many it were, each counted with
+ * its first line.
  */
 int64
 svc_booking_lapse(Datum customer_id, SvcGrant *grant)
@@ -75,13 +76,14 @@ svc_booking_lapse(Datum customer_id, SvcGrant *grant)
 		"UPDATE @extschema@.svc_entitlement_hold"
 		" SET status = 'lapsed', ended_at = expires_at, settled_amount = 0"
 		" WHERE customer_id = $1 AND entitlement_id = $2 AND status = 'open' AND expires_at <= $3"
-		" RETURNING amount::numeric, id::text, expires_at::timestamptz",
+		" RETURNING amount::numeric, id::text, expires_at::timestamptz, line::integer",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	SvcRequest	request = {.kind = "lapse", .customer_id = customer_id, .has_hold = true};
 	Datum		values[3] = {customer_id, grant->id, TimestampTzGetDatum(grant->at)};
 	SPITupleTable *lapsed;
 	SvcGrant	line = *grant;
+	int64		holds = 0;
 	uint64		rows;
 
 	if (!grant->lapsed)
@@ -98,9 +100,10 @@ svc_booking_lapse(Datum customer_id, SvcGrant *grant)
 		line.at = DatumGetTimestampTz(SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 3, &isnull));
 		line.ledger_seq = grant->ledger_seq++;
 		(void) write_line(&request, &line, 0, (Datum) 0);
+		holds += DatumGetInt32(SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 4, &isnull)) == 0;
 	}
 	grant->lapsed = false;
-	return rows;
+	return holds;
 }
 
 /* Write down that a grant's validity is over. */

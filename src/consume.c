@@ -93,6 +93,7 @@ static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
 static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
 				   bool *look_again);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
+static bool has_metered(const SvcGrantSet *set);
 static Datum give_back(SvcGrantSet *set, Datum amount);
 static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
 static Datum give_back_to(SvcGrant *grant, Datum limit, Datum rest);
@@ -340,15 +341,17 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 	SvcGrantSet all;
 
 	*look_again = false;
-	if (gate == SVC_OK)
-		svc_booking_catch_up(request, set);
-	svc_grant_decide(decision, set, request->amount, request->mode);
 	if (gate != SVC_OK)
 	{
+		/* as a check, which does not look at the grants then */
+		memset(set, 0, sizeof(*set));
+		svc_grant_decide(decision, set, request->amount, request->mode);
 		decision->reason = gate;
-		decision->overage = svc_amount_from(0);
+		return;
 	}
-	else if (decision->reason != SVC_OK)
+	svc_booking_catch_up(request, set);
+	svc_grant_decide(decision, set, request->amount, request->mode);
+	if (decision->reason != SVC_OK)
 	{
 		svc_grant_find(&all, request->customer_id, request->code, request->instant,
 					   SVC_GRANT_REREAD);
@@ -403,6 +406,8 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
+	if (set.count > 0 && !has_metered(&set))
+		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);
 	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
 	rest = give_back(&set, svc_amount_negate(request->amount));
@@ -417,12 +422,26 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 		decision.reason = SVC_OK;
 	for (int n = set.count - 1; n >= 0; n--)
 	{
-		if (svc_amount_sign(nth_to_give_back(&set, n)->taken) != 0)
-			decision.entitlement_id = nth_to_give_back(&set, n)->id;
+		if (svc_amount_sign(nth_to_give_back(&set, n)->taken) == 0)
+			continue;
+		decision.has_entitlement = true;
+		decision.entitlement_id = nth_to_give_back(&set, n)->id;
 	}
 	svc_grant_describe(&decision, &set);
 	*answer = svc_decision_datum(&decision, desc);
 	return svc_booking_write(request, &set, &line, *answer);
+}
+
+/* Whether one is live or not. */
+static bool
+has_metered(const SvcGrantSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->grants[i].metered)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -340,6 +340,11 @@ check_definition(SvcRowChange *change)
 		report_bad_definition("priority must not be negative",
 							  psprintf("It is %d.", DatumGetInt32(priority)),
 							  "Grants with a smaller one pay first; 100 is usual.");
+	if (new_instant(change, &valid_from_column, DT_NOBEGIN) >=
+		new_instant(change, &valid_until_column, DT_NOEND))
+		report_bad_definition("valid_until must be after valid_from",
+							  "The grant would never be valid.",
+							  "Pass NULL for a bound that there is not.");
 	for (int i = 0; i < lengthof(amounts); i++)
 		check_amount_column(change, amounts[i]);
 	check_overage(change);
@@ -516,9 +521,8 @@ schedule_reset(SvcRowChange *change)
 	if (!unscheduled && !cycle_changed(change) && !is_renewed(change))
 		return;
 
-	/* no period is used before the grant is made, or valid */
-	start = Max(new_instant(change, &valid_from_column, DT_NOBEGIN),
-				new_instant(change, &created_at_column, now));
+	/* no period is used before the grant is valid */
+	start = new_instant(change, &valid_from_column, new_instant(change, &created_at_column, now));
 	start = Max(start, new_instant(change, &last_reset_at_column, DT_NOBEGIN));
 	if (!change->is_insert && cycle_changed(change))
 		start = Max(start, now);

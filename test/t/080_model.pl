@@ -644,8 +644,9 @@ sub model_grant
 	if ($g->{period})
 	{
 		$g->{anchor} //= $g->{from} // $now;
-		# what is not valid yet has nothing to be reset
-		$g->{n} = period_index($g, max($now, $g->{from} // $now));
+		# periods count from where validity begins
+		$g->{n} = period_index($g, $g->{from} // $now);
+		$g->{clock} = min($now, $g->{from} // $now);
 	}
 	$c->{grants}{ $g->{id} } = $g;
 	advance_grant($c, $g, $c->{clock});
