@@ -137,8 +137,8 @@ check(SvcRowChange *change)
 	if (!is_use)
 		schedule_reset(change);
 	derive_columns(change);
-	/* (an alert needs a change that makes events) */
-	if (!change->counters_only)
+	/* (an alert needs something that was used, and a change that makes events) */
+	if (!change->is_insert && !change->counters_only)
 		note_alerts(change);
 	if (!is_use && !change->is_insert)
 		number_notes(change);

@@ -84,6 +84,7 @@ static Datum settle_lines(Hold *hold, Datum amount);
 static void apply_lines(const Hold *hold, SvcGrantSet *set);
 static SvcGrant *find_grant(SvcGrantSet *set, Datum id);
 static void take_lines(const Hold *hold, SvcGrantSet *set);
+static Datum overage_of_taken(const SvcGrantSet *set);
 static void write_end(const SvcRequest *request, const Hold *hold, const char *status,
 					  TimestampTz at);
 pg_noreturn static void report_unknown_hold(const SvcRequest *request);
@@ -328,6 +329,12 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	svc_grant_describe(&decision, &set);
 	take_lines(&hold, &set);
 	decision.consumed = svc_grant_taken(&set);
+	decision.overage = overage_of_taken(&set);
+	if (svc_amount_sign(hold.lines[0].settled) > 0)
+	{
+		decision.has_entitlement = true;
+		decision.entitlement_id = hold.lines[0].entitlement_id;
+	}
 	*answer = svc_decision_datum(&decision, state);
 	if (!svc_booking_write(request, &set, &line, *answer))
 		return false;
@@ -473,6 +480,25 @@ take_lines(const Hold *hold, SvcGrantSet *set)
 		grant->held = svc_amount_subtract(grant->held, line->amount);
 		grant->taken = svc_amount_add(grant->taken, line->settled);
 	}
+}
+
+/* The part of what is taken that is beyond the limits. */
+static Datum
+overage_of_taken(const SvcGrantSet *set)
+{
+	Datum		sum = svc_amount_from(0);
+
+	for (int i = 0; i < set->count; i++)
+	{
+		SvcBalance	after = set->grants[i].balance;
+
+		if (!set->grants[i].metered || after.unlimited)
+			continue;
+		after.used = svc_amount_add(after.used, set->grants[i].taken);
+		sum = svc_amount_add(sum, svc_amount_subtract(svc_balance_overage(&after),
+													  svc_balance_overage(&set->grants[i].balance)));
+	}
+	return sum;
 }
 
 /* The rows of a hold that has ended. */
