@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "handover.h"
 
 /* In place of an event's id: the row was restored and makes no event. */
