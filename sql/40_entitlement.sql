@@ -63,7 +63,7 @@ RETURNS svc_consumption
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_consume_entitlement';
 COMMENT ON FUNCTION svc_consume_entitlement(text, text, numeric, text, text, timestamptz, jsonb) IS
-'Consumes an amount from a customer''s grants of a code, in burn order, or denies it; both are results. A negative amount is given back: what was used beyond limits first, then against the burn order; more than was used is an error (SV013) unless mode is cap. Use it as SELECT * FROM svc_consume_entitlement(...). idempotency_key: with the same key and arguments the first answer is returned again, with other arguments SV004 is raised; a denial leaves the key free. mode: reject takes all or nothing; cap takes what is there, and denies only when that is nothing; overflow takes all, and books as overage on the last grant what none covers. at: null is the start of the transaction, or the start of the grant''s present period if that is later; an earlier one than that is refused (22023). metadata: kept in the ledger. Raises SV011 when the code is not metered, 22004, 22023, 22001 and 22003 for arguments, 40001 under REPEATABLE READ and SERIALIZABLE. Locks the code''s grants FOR NO KEY UPDATE until the end of the transaction.';
+'Consumes an amount from a customer''s grants of a code, in burn order, or denies it; both are results. A negative amount is given back: what was used beyond limits first, then against the burn order; more than was used is an error (SV013) unless mode is cap. Use it as SELECT * FROM svc_consume_entitlement(...). idempotency_key: with the same key and arguments the first answer is returned again, with other arguments SV004 is raised; a denial leaves the key free. mode: reject takes all or nothing; cap takes (or gives back) what is there, and denies a consume only when that is nothing; overflow takes all, and books as overage on the last grant what none covers. at: null is the start of the transaction, or the start of the grant''s present period if that is later; an earlier one than that is refused (22023). metadata: kept in the ledger. Raises SV011 when the code is not metered, 22004, 22023, 22001 and 22003 for arguments, 40001 under REPEATABLE READ and SERIALIZABLE. Locks the code''s grants FOR NO KEY UPDATE until the end of the transaction.';
 
 CREATE FUNCTION svc_require_entitlement(
     customer_id text,
@@ -162,7 +162,7 @@ RETURNS svc_balance
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_balance_at';
 COMMENT ON FUNCTION svc_balance_at(text, text, timestamptz) IS
-'The balance of a code at an instant of the past, read from the ledger; of the present; or of the future, if nothing happens until then. Counts the grants that had been made, were valid by their present valid_from and valid_until, and were not revoked; suspensions are not looked at. at: null is the start of the transaction. Raises 22004 and 22023 for arguments.';
+'The balance of a code at an instant of the past, read from the ledger; of the present; or of the future, if nothing happens until then. Counts the grants that had been made, were valid by their present valid_from and valid_until, and were not revoked; suspensions are not looked at; an instant among resets that were made up for at once is reckoned by the present rollover_max, carry_overage and periods. at: null is the start of the transaction. Raises 22004 and 22023 for arguments.';
 
 CREATE FUNCTION svc_verify(
     of_customer text DEFAULT NULL,
@@ -189,7 +189,7 @@ RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_run_due';
 COMMENT ON FUNCTION svc_run_due(timestamptz, integer) IS
-'Does what time alone makes due, and returns how much of each task was done: lapse holds, reset entitlements, expire entitlements. To be called by a scheduler; answers are right without it, but events come only then. at: null is the start of the transaction. max_rows: for each task, 1 to 100000. Can be run again, and several at once: rows that others have locked are skipped. Locks the rows that it does until the end of the transaction.';
+'Does what time alone makes due, and returns how much of each task was done: lapse holds, reset entitlements, expire entitlements. To be called by a scheduler; answers are right without it, but events come only then. at: null is the start of the transaction. max_rows: of grants to look at for each task, 1 to 100000. Can be run again, and several at once: rows that others have locked are skipped. Locks the rows that it does until the end of the transaction.';
 
 -- Actions on one grant.
 

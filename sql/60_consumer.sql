@@ -24,7 +24,7 @@ RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_create_consumer';
 COMMENT ON FUNCTION svc_create_consumer(text, text, text[], text) IS
-'Creates a consumer of the event log and returns its name. from (write "from" in named notation): now, for events that are not committed yet, or beginning, for all that the log has. types: event types such as svc.entitlement.exhausted; null is all. customer_id: null is all. Raises 42710 when it exists, 22023 for an unknown start or event type, 22004 for a null name. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: purges wait.';
+'Creates a consumer of the event log and returns its name. from (write "from" in named notation): now, for events that are not committed yet, or beginning, for all that the log has. types: event types such as svc.entitlement.exhausted; null is all. customer_id: null is all. Raises 42710 when it exists, 22023 for an unknown start or event type, 22004 for a null name, 40001 when events were purged that the transaction''s snapshot does not see. Locks svc_event_consumer in SHARE UPDATE EXCLUSIVE mode: purges wait.';
 
 CREATE TYPE svc_polled_event AS (
     id bigint, type text, customer_id text, noun text, entity_id text, revision bigint,
@@ -42,7 +42,7 @@ RETURNS SETOF svc_polled_event
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_poll_events';
 COMMENT ON FUNCTION svc_poll_events(text, integer, interval) IS
-'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease (0 to 1 year): nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. svc_cloudevent() makes a CloudEvent of each. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, 22004 and 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
+'The next events for a consumer, at most max_rows (1 to 10000), ascending by id within what one poll sees; an entity''s revisions in order. Who polls has the lease (0 to 1 year): nobody else is handed anything until it ends or all is acknowledged; then what is not acknowledged comes again. svc_cloudevent() makes a CloudEvent of each. Raises 42704 for an unknown consumer, SV015 when events that it has not read were purged, SV016 when its state comes from another history of the server (a promoted copy), 40001 under REPEATABLE READ and SERIALIZABLE, 22004 and 22023 for arguments, 25006 in a read-only transaction or on a standby. Locks the consumer; a consumer that another transaction has locked yields nothing.';
 
 CREATE FUNCTION svc_cloudevent(event svc_polled_event) RETURNS jsonb
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -70,7 +70,7 @@ CREATE FUNCTION svc_ack_events(name text, upto bigint) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_ack_events';
 COMMENT ON FUNCTION svc_ack_events(text, bigint) IS
-'Acknowledges the events that a consumer was handed, up to an id, which is returned. In the same transaction as the consumer''s own writes, each event takes effect exactly once. Raises 42704 for an unknown consumer, 22023 for an id beyond what was polled, or below what was acknowledged before. An event of an earlier poll, when the consumer has been polled to the end and again since, is refused with 22023.';
+'Acknowledges the events that a consumer was handed, up to an id, which is returned. In the same transaction as the consumer''s own writes, each event takes effect exactly once. Raises 42704 for an unknown consumer, 22023 for an id beyond what was polled, below what was acknowledged before, or of no event that was polled last: of an earlier poll, when the consumer has been polled to the end and again since.';
 
 CREATE FUNCTION svc_drop_consumer(name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -106,6 +106,13 @@ BEGIN
     SELECT n.nspname INTO STRICT schema
     FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
     WHERE x.extname = 'svc';
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = schema AND c.relname = 'svc_meta' AND pg_get_userbyid(c.relowner) = role) THEN
+        RAISE EXCEPTION 'role "%" owns the tables of svc', role
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'Functions of svc run as this role, and need all of its privileges.',
+                  HINT = 'Name the role that got them from svc_grant().';
+    END IF;
     FOR p IN EXECUTE format('SELECT * FROM %I.svc_privileges($1)', schema) USING set_name LOOP
         CONTINUE WHEN p.object_type = 'SCHEMA';
         EXECUTE format('REVOKE %s ON %s %s FROM %I', p.privilege, p.object_type, p.object, role);
@@ -113,4 +120,4 @@ BEGIN
 END
 $svc_revoke$;
 COMMENT ON FUNCTION svc_revoke(name, text) IS
-'Takes the privileges of a set from a role, those that the caller has granted; USAGE on the schema, which other things may need, stays. Raises 42704 for an unknown role, 22023 for an unknown set.';
+'Takes the privileges of a set from a role, those that the caller has granted; USAGE on the schema, which other things may need, stays. Raises 42704 for an unknown role, 22023 for an unknown set or the owner of svc''s tables.';

@@ -25,6 +25,7 @@
 static bool is_touched(const SvcGrant *grant);
 static bool write_line(const SvcRequest *request, const SvcGrant *grant, int line, Datum answer);
 static void write_counters(const SvcRequest *request, const SvcGrant *grant);
+static bool is_spent(const SvcGrant *grant, const SvcBalance *balance);
 static bool is_usable(const SvcGrant *grant);
 
 /*
@@ -51,7 +52,7 @@ svc_booking_renew(Datum customer_id, SvcGrant *grant)
 	if (grant->resets == 0)
 		return;
 	if (is_usable(grant))
-		grant->status = svc_balance_is_spent(&grant->balance) &&
+		grant->status = is_spent(grant, &grant->balance) &&
 			strcmp(grant->status, "exhausted") == 0 ? "exhausted" : "active";
 	values[6] = CStringGetTextDatum(grant->status);
 	nulls[5] = grant->reset_at == DT_NOEND;
@@ -60,6 +61,49 @@ svc_booking_renew(Datum customer_id, SvcGrant *grant)
 		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
 	grant->ledger_seq = DatumGetInt64(svc_statement_value(0, 1, &isnull));
 	grant->resets = 0;
+}
+
+/*
+ * Write down that holds on a grant have lapsed in its reading, before what they
+ * held is given to anybody else: then nobody can settle them any more, not even
+ * a transaction that began before.  Returns how many it were, each counted with
+ * its first line.
+ */
+int64
+svc_booking_lapse(Datum customer_id, SvcGrant *grant)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement_hold"
+		" SET status = 'lapsed', ended_at = expires_at, settled_amount = 0"
+		" WHERE customer_id = $1 AND entitlement_id = $2 AND status = 'open' AND expires_at <= $3"
+		" RETURNING amount::numeric, id::text, expires_at::timestamptz, line::integer",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	SvcRequest	request = {.kind = "lapse", .customer_id = customer_id, .has_hold = true};
+	Datum		values[3] = {customer_id, grant->id, TimestampTzGetDatum(grant->at)};
+	SPITupleTable *lapsed;
+	SvcGrant	line = *grant;
+	int64		holds = 0;
+	uint64		rows;
+
+	if (!grant->lapsed)
+		return 0;
+	rows = svc_lifecycle_rewrite(&statement, values, NULL);
+	lapsed = SPI_tuptable;
+	line.taken = svc_amount_from(0);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+
+		line.held = svc_amount_negate(SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 1, &isnull));
+		request.hold_id = SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 2, &isnull);
+		line.at = DatumGetTimestampTz(SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 3, &isnull));
+		line.ledger_seq = grant->ledger_seq++;
+		(void) write_line(&request, &line, 0, (Datum) 0);
+		holds += DatumGetInt32(SPI_getbinval(lapsed->vals[row], lapsed->tupdesc, 4, &isnull)) == 0;
+	}
+	grant->lapsed = false;
+	return holds;
 }
 
 /* Write down that a grant's validity is over. */
@@ -79,8 +123,8 @@ svc_booking_expire(Datum customer_id, const SvcGrant *grant)
 }
 
 /*
- * Write down what time has done to locked grants: resets; and that they have
- * expired, but not for an instant that the caller made up.
+ * Write down what time has done to locked grants: resets, lapses of holds; and
+ * that they have expired, but not for an instant that the caller made up.
  */
 void
 svc_booking_catch_up(const SvcRequest *request, SvcGrantSet *set)
@@ -90,6 +134,7 @@ svc_booking_catch_up(const SvcRequest *request, SvcGrantSet *set)
 		SvcGrant   *grant = &set->grants[i];
 
 		svc_booking_renew(request->customer_id, grant);
+		(void) svc_booking_lapse(request->customer_id, grant);
 		if (grant->state == SVC_EXPIRED && strcmp(grant->status, "expired") != 0 &&
 			!request->instant.given)
 		{
@@ -172,7 +217,7 @@ write_counters(const SvcRequest *request, const SvcGrant *grant)
 
 	after.used = svc_amount_add(after.used, grant->taken);
 	if (uses)
-		status = svc_balance_is_spent(&after) ? "exhausted" : "active";
+		status = is_spent(grant, &after) ? "exhausted" : "active";
 	values[4] = CStringGetTextDatum(status);
 	values[5] = after.used;
 	values[6] = Int64GetDatum(grant->ledger_seq + 1);
@@ -181,6 +226,13 @@ write_counters(const SvcRequest *request, const SvcGrant *grant)
 	if (svc_lifecycle_write(uses ? &use : &count, &statement, values, NULL) != 1 ||
 		!DatumGetBool(svc_statement_value(0, 1, &isnull)))
 		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+}
+
+/* A right that is not counted cannot be. */
+static bool
+is_spent(const SvcGrant *grant, const SvcBalance *balance)
+{
+	return grant->metered && svc_balance_is_spent(balance);
 }
 
 static bool

@@ -11,6 +11,7 @@
 #include "ledger.h"
 
 extern void svc_booking_renew(Datum customer_id, SvcGrant *grant);
+extern int64 svc_booking_lapse(Datum customer_id, SvcGrant *grant);
 extern void svc_booking_expire(Datum customer_id, const SvcGrant *grant);
 extern void svc_booking_catch_up(const SvcRequest *request, SvcGrantSet *set);
 extern bool svc_booking_write(const SvcRequest *request, const SvcGrantSet *set, int *line,

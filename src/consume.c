@@ -18,8 +18,8 @@
  *	   the lock, so that the answer is of one instant.
  *	4. Write down what time has done to the grants (booking.c): resets that
  *	   are due, validity that is over.
- *	5. Decide.  A denial takes nothing, and with a key looks for the key once
- *	   more: the call that took the last unit may have been this very request,
+ *	5. Decide.  A denial takes nothing.  If meanwhile a grant has come that was
+ *	   not locked, go back to step 2.  With a key, look for the key once more: the call that took the last unit may have been this very request,
  *	   committed while we waited.
  *	6. Append line 0 to the ledger, before any counter is touched.  With a key
  *	   this waits for a rival with the same key; if the rival has committed,
@@ -67,6 +67,9 @@
 /* Of one request for several codes. */
 #define CODES_MAX			1000
 
+/* How often grants are looked at that others keep replacing. */
+#define LOOKS_MAX			5
+
 /* A code of a request for several, and what is decided about it. */
 typedef struct Part
 {
@@ -87,12 +90,17 @@ static void read_request(FunctionCallInfo fcinfo, SvcRequest *request);
 static Datum consume(FunctionCallInfo fcinfo, SvcRequest *request);
 static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
 static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
+static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
+				   bool *look_again);
+static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
+static bool has_metered(const SvcGrantSet *set);
 static Datum give_back(SvcGrantSet *set, Datum amount);
 static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
 static Datum give_back_to(SvcGrant *grant, Datum limit, Datum rest);
 static void read_parts(Parts *parts, Jsonb *amounts);
 static int	compare_parts(const void *a, const void *b);
 static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
+static bool lock_and_decide_parts(SvcRequest *request, Parts *parts);
 static Part *first_denied(Parts *parts);
 static Datum parts_datum(const Parts *parts, const Part *denied);
 static Datum part_figures(const Parts *parts, Datum (*figure) (const SvcDecision *decision));
@@ -302,9 +310,7 @@ attempt_consume(SvcRequest *request, void *state, Datum *answer)
 	SvcDecision decision;
 	int			line = 0;
 
-	svc_grant_find(&set, request->customer_id, request->code, request->instant,
-				   SVC_GRANT_LOCK_USABLE);
-	svc_consume_decide(request, &set, svc_grant_gate(request->customer_id, false), &decision);
+	svc_consume_lock_and_decide(request, &set, &decision);
 	if (decision.reason != SVC_OK)
 	{
 		if (!svc_ledger_replay_late(request, answer))
@@ -322,23 +328,69 @@ attempt_consume(SvcRequest *request, void *state, Datum *answer)
 /*
  * Steps 3 to 5 for one code, whose grants are locked.  Where the gate is
  * closed, the grants are not touched.
+ *
+ * A denial looks at all grants once more, without a lock: for the reason, if
+ * none is live; and because what we waited for may have put another grant in
+ * the place of those that we have locked.  Then "look_again" is set, and the
+ * decision is void.
  */
-void
-svc_consume_decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision)
+static void
+decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
+	   bool *look_again)
 {
-	if (gate == SVC_OK)
-	{
-		svc_booking_catch_up(request, set);
-		/* why is none live? look at all grants, not just at those locked */
-		if (set->live == 0)
-			svc_grant_find(set, request->customer_id, request->code, request->instant,
-						   SVC_GRANT_REREAD);
-	}
-	svc_grant_decide(decision, set, request->amount, request->mode);
+	SvcGrantSet all;
+
+	*look_again = false;
 	if (gate != SVC_OK)
 	{
+		/* as a check, which does not look at the grants then */
+		memset(set, 0, sizeof(*set));
+		svc_grant_decide(decision, set, request->amount, request->mode);
 		decision->reason = gate;
-		decision->overage = svc_amount_from(0);
+		return;
+	}
+	svc_booking_catch_up(request, set);
+	svc_grant_decide(decision, set, request->amount, request->mode);
+	if (decision->reason != SVC_OK)
+	{
+		svc_grant_find(&all, request->customer_id, request->code, request->instant,
+					   SVC_GRANT_REREAD);
+		*look_again = has_other_live(&all, set);
+		if (set->live == 0 && !*look_again)
+			svc_grant_decide(decision, &all, request->amount, request->mode);
+	}
+}
+
+/* Is a grant live that is not among those of the other set? */
+static bool
+has_other_live(const SvcGrantSet *all, const SvcGrantSet *set)
+{
+	for (int i = 0; i < all->live; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < set->count; j++)
+			found = found || DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+																  all->grants[i].id,
+																  set->grants[j].id));
+		if (!found)
+			return true;
+	}
+	return false;
+}
+
+/* Steps 2 to 5 for one code, as often as it takes, within reason. */
+void
+svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
+{
+	bool		look_again = true;
+
+	for (int i = 0; i < LOOKS_MAX && look_again; i++)
+	{
+		svc_grant_find(set, request->customer_id, request->code, request->instant,
+					   SVC_GRANT_LOCK_USABLE);
+		decide(request, set, svc_grant_gate(request->customer_id, false),
+						   decision, &look_again);
 	}
 }
 
@@ -354,6 +406,8 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
+	if (set.count > 0 && !has_metered(&set))
+		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);
 	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
 	rest = give_back(&set, svc_amount_negate(request->amount));
@@ -368,12 +422,26 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 		decision.reason = SVC_OK;
 	for (int n = set.count - 1; n >= 0; n--)
 	{
-		if (svc_amount_sign(nth_to_give_back(&set, n)->taken) != 0)
-			decision.entitlement_id = nth_to_give_back(&set, n)->id;
+		if (svc_amount_sign(nth_to_give_back(&set, n)->taken) == 0)
+			continue;
+		decision.has_entitlement = true;
+		decision.entitlement_id = nth_to_give_back(&set, n)->id;
 	}
 	svc_grant_describe(&decision, &set);
 	*answer = svc_decision_datum(&decision, desc);
 	return svc_booking_write(request, &set, &line, *answer);
+}
+
+/* Whether one is live or not. */
+static bool
+has_metered(const SvcGrantSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->grants[i].metered)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -475,22 +543,12 @@ static bool
 attempt_parts(SvcRequest *request, void *state, Datum *answer)
 {
 	Parts	   *parts = state;
-	SvcReason	gate;
+	bool		look_again = true;
 	Part	   *denied;
 	int			line = 0;
 
-	for (int i = 0; i < parts->count; i++)
-		svc_grant_find(&parts->parts[i].set, request->customer_id, parts->parts[i].code,
-					   request->instant, SVC_GRANT_LOCK_USABLE);
-	gate = svc_grant_gate(request->customer_id, false);
-	for (int i = 0; i < parts->count; i++)
-	{
-		Part	   *part = &parts->parts[i];
-
-		request->code = part->code;
-		request->amount = part->amount;
-		svc_consume_decide(request, &part->set, gate, &part->decision);
-	}
+	for (int i = 0; i < LOOKS_MAX && look_again; i++)
+		look_again = lock_and_decide_parts(request, parts);
 
 	denied = first_denied(parts);
 	for (int i = 0; denied == NULL && i < parts->count; i++)
@@ -508,6 +566,30 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 			return false;
 	}
 	return true;
+}
+
+/* Steps 2 to 5 for several codes; true when they are to be done again. */
+static bool
+lock_and_decide_parts(SvcRequest *request, Parts *parts)
+{
+	SvcReason	gate;
+	bool		any_again = false;
+
+	for (int i = 0; i < parts->count; i++)
+		svc_grant_find(&parts->parts[i].set, request->customer_id, parts->parts[i].code,
+					   request->instant, SVC_GRANT_LOCK_USABLE);
+	gate = svc_grant_gate(request->customer_id, false);
+	for (int i = 0; i < parts->count; i++)
+	{
+		Part	   *part = &parts->parts[i];
+		bool		look_again;
+
+		request->code = part->code;
+		request->amount = part->amount;
+		decide(request, &part->set, gate, &part->decision, &look_again);
+		any_again |= look_again;
+	}
+	return any_again;
 }
 
 static Part *

@@ -20,9 +20,9 @@
  * A *window* is read in pages, ascending by id; "position" is how far it is
  * acknowledged.  When nothing is left of it, it is closed: its snapshot becomes
  * the consumer's, and the next poll opens a new one.  An entity's events are in
- * the order of their revisions: within a window because ids are drawn under the
- * lock of the entity's row, and from window to window because a later revision
- * is not visible before an earlier one.
+ * the order of their revisions: within a window because an id is drawn together
+ * with the revision, under the lock of the entity's row, and from window to
+ * window because a later revision is not visible before an earlier one.
  *
  * The window's snapshot counts our own transaction as still running, which
  * pg_current_snapshot() does not: what it writes after the poll would otherwise
@@ -114,6 +114,9 @@ static bool is_known_type(const char *type);
 static bool begin_poll(Datum name, bool *has_window);
 static void open_window(Datum name);
 static void close_window(Datum name);
+static void update_consumer(SvcStatement *statement, Datum *values);
+static void close_empty_window(Datum name);
+static void check_history(Datum name, bool all);
 static uint64 read_window(Datum name, int32 max_rows);
 static void hand_out(Datum name, Datum lease, int64 last_id);
 static bool consumer_exists(Datum name);
@@ -177,8 +180,11 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("svc_create_consumer()");
 	PreventCommandDuringRecovery("svc_create_consumer()");
 	svc_call_begin(&call, fcinfo);
-	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
+	/* have we drawn nothing? (a row lock will give us a transaction id) */
 	values[8] = BoolGetDatum(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
+	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
+	/* 40001 if events were purged that our snapshot does not see */
+	svc_statement_run_once("SELECT FROM @extschema@.svc_meta FOR SHARE", 0, NULL, NULL, NULL);
 	values[5] = Int64GetDatum(last_drawn_id());
 	values[6] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[7] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
@@ -207,6 +213,7 @@ svc_poll_events(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
+	check_history(name, false);
 	if (begin_poll(name, &has_window))
 	{
 		uint64		rows = has_window ? read_window(name, max_rows) : 0;
@@ -216,7 +223,7 @@ svc_poll_events(PG_FUNCTION_ARGS)
 		{
 			/* nothing is left of it, or there was none */
 			if (has_window)
-				close_window(name);
+				close_empty_window(name);
 			open_window(name);
 			rows = read_window(name, max_rows);
 		}
@@ -233,7 +240,7 @@ svc_poll_events(PG_FUNCTION_ARGS)
 		if (rows > 0)
 			hand_out(name, lease, last_id);
 		else
-			close_window(name);
+			close_empty_window(name);
 	}
 	svc_call_end(&call);
 	return (Datum) 0;
@@ -244,15 +251,18 @@ svc_poll_events(PG_FUNCTION_ARGS)
  *
  * Once more the same, whose answer was lost, is fine.  But when somebody else
  * has gone on to the next window meanwhile, it is refused: the next window may
- * have lower ids, which would be done with it.
+ * have lower ids, which would be done with it.  So the event must be one of the
+ * window; one that was purged since is not.
  */
 Datum
 svc_ack_events(PG_FUNCTION_ARGS)
 {
 	static SvcStatement find = {
 		"SELECT position::bigint, polled_id::bigint, EXISTS (SELECT FROM @extschema@.svc_event e"
-		"   WHERE e.id = $2 AND NOT @extschema@.svc_event_is_pending(e.cluster, e.xid, e.id,"
-		"    k.cluster, k.snapshot, k.horizon, NULL, NULL, NULL))"
+		"   WHERE e.id = $2 AND @extschema@.svc_event_is_pending(e.cluster, e.xid, e.id,"
+		"     k.cluster, k.snapshot, k.horizon, NULL, NULL, NULL)"
+		"    AND CASE WHEN e.cluster = k.window_cluster THEN pg_visible_in_snapshot(e.xid, k.window_snapshot)"
+		"     ELSE e.id <= k.window_horizon END)"
 		" FROM @extschema@.svc_event_consumer k WHERE name = $1 FOR UPDATE OF k",
 		2, {TEXTOID, INT8OID}
 	};
@@ -282,17 +292,18 @@ svc_ack_events(PG_FUNCTION_ARGS)
 
 	if (upto != position)
 	{
-		bool		is_done = DatumGetBool(svc_statement_value(0, 3, &isnull));
+		bool		is_of_window = DatumGetBool(svc_statement_value(0, 3, &isnull));
 
-		if (!nothing_polled && upto >= position && upto <= polled && is_done)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("event " INT64_FORMAT " was acknowledged before", upto),
-					 errdetail("Consumer \"%s\" has been polled again since.", TextDatumGetCString(values[0])),
-					 errhint("Acknowledge before the lease of the poll ends.")));
 		if (nothing_polled || upto < position || upto > polled)
 			report_bad_ack(values[0], upto, position, polled, nothing_polled);
-		svc_statement_run(&advance, values, NULL);
+		if (!is_of_window)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event " INT64_FORMAT " is not among those that were polled last", upto),
+					 errdetail("It was acknowledged before, and consumer \"%s\" has been polled again since; or there is no such event.",
+							   TextDatumGetCString(values[0])),
+					 errhint("Acknowledge before the lease of the poll ends.")));
+		update_consumer(&advance, values);
 	}
 	svc_call_end(&call);
 	PG_RETURN_INT64(upto);
@@ -328,7 +339,8 @@ svc_purge_events(PG_FUNCTION_ARGS)
 {
 	Oid			argtypes[2] = {TIMESTAMPTZOID, INT4OID};
 	Datum		values[2] = {0, Int32GetDatum(svc_event_max_retention)};
-	uint64		purged;
+	int64		purged;
+	bool		isnull;
 	SvcCall		call;
 
 	svc_argument_not_null(fcinfo, 0, "before");
@@ -348,6 +360,7 @@ svc_purge_events(PG_FUNCTION_ARGS)
 	svc_statement_run_once(LOCK_CONSUMERS, 0, NULL, NULL, NULL);
 	svc_statement_run_once("SELECT FROM @extschema@.svc_event_consumer ORDER BY name FOR UPDATE",
 						   0, NULL, NULL, NULL);
+	check_history((Datum) 0, true);
 #define PENDING \
 	"@extschema@.svc_event_is_pending(e.cluster, e.xid, e.id, k.cluster, k.snapshot," \
 	" k.horizon, k.window_cluster, k.window_snapshot, k.position)" \
@@ -356,18 +369,24 @@ svc_purge_events(PG_FUNCTION_ARGS)
 #define TOO_OLD \
 	"($2 > 0 AND e.occurred_at < now() - make_interval(secs => $2))"
 	/* in one statement: both must see the same events */
-	purged = svc_lifecycle_rewrite_once("WITH behind AS (UPDATE @extschema@.svc_event_consumer k SET is_behind = true"
+	svc_lifecycle_rewrite_once("WITH behind AS (UPDATE @extschema@.svc_event_consumer k SET is_behind = true"
 										" WHERE EXISTS (SELECT FROM @extschema@.svc_event e"
 										"  WHERE e.occurred_at < $1 AND " TOO_OLD " AND " PENDING "))"
-										" DELETE FROM @extschema@.svc_event e WHERE e.occurred_at < $1"
-										" AND (" TOO_OLD " OR NOT EXISTS"
-										" (SELECT FROM @extschema@.svc_event_consumer k"
-										"  WHERE " PENDING "))",
+										", gone AS (DELETE FROM @extschema@.svc_event e WHERE e.occurred_at < $1"
+										"  AND (" TOO_OLD " OR NOT EXISTS"
+										"  (SELECT FROM @extschema@.svc_event_consumer k WHERE " PENDING "))"
+										"  RETURNING id)"
+										/* whoever makes a consumer with an older snapshot is told so */
+										", mark AS (UPDATE @extschema@.svc_meta SET purged_id ="
+										"  greatest(purged_id, (SELECT max(id) FROM gone))"
+										"  WHERE EXISTS (SELECT FROM gone))"
+										" SELECT count(*) FROM gone",
 										2, argtypes, values);
+	purged = DatumGetInt64(svc_statement_value(0, 1, &isnull));
 #undef PENDING
 #undef TOO_OLD
 	svc_call_end(&call);
-	PG_RETURN_INT64((int64) purged);
+	PG_RETURN_INT64(purged);
 }
 
 /* How many events a poll may hand out. */
@@ -434,7 +453,8 @@ last_drawn_id(void)
 	};
 	bool		isnull;
 
-	svc_statement_run(&statement, NULL, NULL);
+	/* the setting must be of the same moment as the value */
+	svc_statement_read_latest(&statement, NULL);
 	return DatumGetInt64(svc_statement_value(0, 1, &isnull));
 }
 
@@ -475,6 +495,35 @@ is_known_type(const char *type)
 		}
 	}
 	return false;
+}
+
+/*
+ * A copy of a server, once promoted, goes on under the same identity with
+ * transaction ids of its own.  What such a copy knew of the future, a dump of it
+ * brings back; here it would take new events for done.  Looks at one consumer, or
+ * at all.
+ */
+static void
+check_history(Datum name, bool all)
+{
+	static SvcStatement statement = {
+		"SELECT name::text FROM @extschema@.svc_event_consumer"
+		" WHERE ($3 IS NULL OR name = $3)"
+		"  AND ((cluster = $1 AND pg_snapshot_xmax(snapshot) > $2)"
+		"   OR (window_cluster = $1 AND pg_snapshot_xmax(window_snapshot) > $2)) LIMIT 1",
+		3, {INT8OID, XID8OID, TEXTOID}
+	};
+	Datum		values[3] = {Int64GetDatum((int64) GetSystemIdentifier()),
+	FullTransactionIdGetDatum(ReadNextFullTransactionId()), name};
+	bool		isnull[3] = {false, false, all};
+
+	if (svc_statement_run(&statement, values, isnull) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_OTHER_HISTORY),
+				 errmsg("consumer \"%s\" comes from another history of this server",
+						svc_statement_text(0, 1)),
+				 errdetail("It has seen transactions that have not happened here yet."),
+				 errhint("Bring its data up to date by other means, then drop and create it.")));
 }
 
 /* Lock the consumer; false when there is nothing for us. */
@@ -529,7 +578,7 @@ open_window(Datum name)
 	values[3] = Int64GetDatum(last_drawn_id());
 	values[4] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 
-	svc_statement_run(&statement, values, NULL);
+	update_consumer(&statement, values);
 }
 
 /* All of the window is done. */
@@ -546,7 +595,44 @@ close_window(Datum name)
 		1, {TEXTOID}
 	};
 
-	svc_statement_run(&statement, &name, NULL);
+	update_consumer(&statement, &name);
+}
+
+/*
+ * Close a window of which nothing was read.
+ *
+ * A transaction whose snapshot is older than a rewrite of the log (ALTER TABLE)
+ * finds the log empty.  That is no reason to be done with what is in it.
+ */
+static void
+close_empty_window(Datum name)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_event e JOIN @extschema@.svc_event_consumer k ON k.name = $1"
+		" WHERE e.id > k.floor AND (k.types IS NULL OR e.type = ANY (k.types))"
+		"  AND (k.customer_id IS NULL OR e.customer_id = k.customer_id)"
+		"  AND @extschema@.svc_event_is_pending(e.cluster, e.xid, e.id, k.cluster, k.snapshot, k.horizon,"
+		"   k.window_cluster, k.window_snapshot, k.position)"
+		"  AND CASE WHEN e.cluster = k.window_cluster THEN pg_visible_in_snapshot(e.xid, k.window_snapshot)"
+		"   ELSE e.id <= k.window_horizon END"
+		" LIMIT 1",
+		1, {TEXTOID}
+	};
+
+	if (IsolationUsesXactSnapshot() && svc_statement_read_latest(&statement, &name) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to a concurrent rewrite of table \"svc_event\""),
+				 errhint("Retry the transaction.")));
+	close_window(name);
+}
+
+/* Our write of the consumer's row, which we have locked, must arrive. */
+static void
+update_consumer(SvcStatement *statement, Datum *values)
+{
+	if (svc_statement_run(statement, values, NULL) != 1)
+		svc_gate_report_unwritten("svc_event_consumer");
 }
 
 /*
@@ -559,8 +645,9 @@ static uint64
 read_window(Datum name, int32 max_rows)
 {
 	static SvcStatement find = {
-		"SELECT types, customer_id, cluster, snapshot, horizon, window_cluster, window_snapshot,"
-		"  greatest(position, floor), window_horizon"
+		"SELECT types::text[], customer_id::text, cluster::bigint, snapshot::pg_snapshot, horizon::bigint,"
+		"  window_cluster::bigint, window_snapshot::pg_snapshot, greatest(position, floor)::bigint,"
+		"  window_horizon::bigint"
 		" FROM @extschema@.svc_event_consumer WHERE name = $1",
 		1, {TEXTOID}
 	};
@@ -575,8 +662,10 @@ read_window(Datum name, int32 max_rows)
 	values[9] = Int32GetDatum(max_rows);
 	isnull[9] = false;
 
-	return svc_statement_run_once("SELECT id, type, customer_id, noun, entity_id, revision, event, action,"
-								  "  from_status, to_status, occurred_at, actor, request_id, changes, cluster"
+	return svc_statement_run_once("SELECT id::bigint, type::text, customer_id::text, noun::text, entity_id::text,"
+								  "  revision::bigint, event::text, action::text, from_status::text, to_status::text,"
+								  "  occurred_at::timestamptz, actor::text, request_id::text, changes::jsonb,"
+								  "  cluster::bigint"
 								  " FROM @extschema@.svc_event e"
 								  " WHERE id > $8"
 								  "  AND CASE WHEN cluster = $6 THEN pg_visible_in_snapshot(xid, $7) ELSE id <= $9 END"
@@ -598,7 +687,7 @@ hand_out(Datum name, Datum lease, int64 last_id)
 	};
 	Datum		values[3] = {name, Int64GetDatum(last_id), lease};
 
-	svc_statement_run(&statement, values, NULL);
+	update_consumer(&statement, values);
 }
 
 static bool

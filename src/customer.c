@@ -177,13 +177,18 @@ conclude(SvcRowChange *change, const char *action)
 }
 
 /*
- * The periods of entitlements go with the customer, unless they were given a
- * time zone of their own.
+ * The periods of entitlements go with the customer: those that were reckoned in
+ * the customer's time zone are so in the new one.
  */
 static void
 move_periods(SvcRowChange *change)
 {
 	static const SvcDeed deed = {.noun = SVC_ENTITLEMENT, .action = "update"};
+	static SvcStatement lock = {
+		"SELECT FROM @extschema@.svc_entitlement WHERE customer_id = $1"
+		" ORDER BY code, id FOR NO KEY UPDATE",
+		1, {TEXTOID}
+	};
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_entitlement SET reset_timezone = coalesce($3, 'UTC')"
 		" WHERE customer_id = $1 AND reset_timezone = coalesce($2, 'UTC')"
@@ -196,6 +201,8 @@ move_periods(SvcRowChange *change)
 
 	svc_call_begin(&call, change->fcinfo);
 	values[0] = svc_row_new(change, &id_column, &isnull[0]);
+	/* in the order in which consumes lock them */
+	svc_statement_run(&lock, values, NULL);
 	values[1] = svc_row_old(change, &timezone_column, &isnull[1]);
 	values[2] = svc_row_new(change, &timezone_column, &isnull[2]);
 	svc_lifecycle_write(&deed, &statement, values, isnull);

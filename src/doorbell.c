@@ -48,6 +48,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 								  SubTransactionId parent, void *arg);
 static void send_bells(void);
+static int	compare_event_ids(const void *a, const void *b);
 static void send_batches(void);
 static void forget_bells(void);
 
@@ -138,6 +139,9 @@ send_bells(void)
 {
 	bool		one_by_one = bell_count <= svc_notify_max_per_transaction;
 
+	/* rung in the order in which statements have ended, not events happened */
+	qsort(bells, bell_count, sizeof(Bell), compare_event_ids);
+
 	/* the setting may have been raised since the bells were rung */
 	for (int i = 0; one_by_one && i < bell_count; i++)
 		one_by_one = bells[i].payload != NULL;
@@ -150,6 +154,15 @@ send_bells(void)
 	else
 		send_batches();
 	forget_bells();
+}
+
+static int
+compare_event_ids(const void *a, const void *b)
+{
+	int64		first = ((const Bell *) a)->event_id;
+	int64		second = ((const Bell *) b)->event_id;
+
+	return first < second ? -1 : first > second ? 1 : 0;
 }
 
 static void

@@ -25,14 +25,38 @@
 #include "argument.h"
 #include "booking.h"
 #include "catalog.h"
-#include "hold.h"
 #include "statement.h"
 
 #define ROWS_MAX	100000
 
+/* How much of each task was done. */
+typedef struct Done
+{
+	int64		lapsed;
+	int64		reset;
+	int64		expired;
+} Done;
+
+static SvcStatement with_lapsed_holds = {
+	"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
+	" WHERE (customer_id, id) IN (SELECT customer_id, entitlement_id FROM @extschema@.svc_entitlement_hold"
+	"  WHERE status = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2)"
+	" FOR NO KEY UPDATE SKIP LOCKED",
+	2, {TIMESTAMPTZOID, INT4OID}
+};
+
+static SvcStatement due_grants = {
+	"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
+	" WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) <= $1"
+	" ORDER BY least(reset_at, valid_until) LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+	2, {TIMESTAMPTZOID, INT4OID}
+};
+
 static int32 rows_argument(FunctionCallInfo fcinfo, int n);
 static void put_task(ReturnSetInfo *result, const char *task, int64 done);
-static void catch_up_grants(TimestampTz at, int32 max_rows, int64 *reset, int64 *expired);
+static void catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at,
+							int32 max_rows, Done *done);
+static void catch_up_grant(Datum customer_id, Datum id, TimestampTz at, Done *done);
 
 PG_FUNCTION_INFO_V1(svc_run_due);
 
@@ -48,18 +72,16 @@ svc_run_due(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz at = svc_argument_at(fcinfo, 0);
 	int32		max_rows = rows_argument(fcinfo, 1);
-	int64		lapsed;
-	int64		reset = 0;
-	int64		expired = 0;
+	Done		done = {0};
 	SvcCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	lapsed = svc_hold_lapse_due(at, max_rows);
-	catch_up_grants(at, max_rows, &reset, &expired);
-	put_task(result, "lapse holds", lapsed);
-	put_task(result, "reset entitlements", reset);
-	put_task(result, "expire entitlements", expired);
+	catch_up_grants(fcinfo, &with_lapsed_holds, at, max_rows, &done);
+	catch_up_grants(fcinfo, &due_grants, at, max_rows, &done);
+	put_task(result, "lapse holds", done.lapsed);
+	put_task(result, "reset entitlements", done.reset);
+	put_task(result, "expire entitlements", done.expired);
 	svc_call_end(&call);
 	return (Datum) 0;
 }
@@ -89,36 +111,44 @@ put_task(ReturnSetInfo *result, const char *task, int64 done)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
 
-/* Reset the grants that are to be reset, and expire those whose time is over. */
+/*
+ * Write down what time has done to the grants that a statement finds and locks:
+ * a call for each, so that its memory is free again.
+ */
 static void
-catch_up_grants(TimestampTz at, int32 max_rows, int64 *reset, int64 *expired)
+catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
+				Done *done)
 {
-	static SvcStatement statement = {
-		"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
-		" WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) <= $1"
-		" ORDER BY least(reset_at, valid_until) LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
-		2, {TIMESTAMPTZOID, INT4OID}
-	};
 	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
-	uint64		rows = svc_statement_run(&statement, values, NULL);
+	uint64		rows = svc_statement_run(statement, values, NULL);
 	SPITupleTable *due = SPI_tuptable;
 
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;
-		Datum		customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
-		Datum		id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
-		SvcGrant	grant;
+		SvcCall		call;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!svc_grant_load(&grant, customer_id, id, at))
-			continue;
-		*reset += grant.resets > 0;
-		svc_booking_renew(customer_id, &grant);
-		if (grant.state == SVC_EXPIRED)
-		{
-			svc_booking_expire(customer_id, &grant);
-			(*expired)++;
-		}
+		svc_call_begin(&call, fcinfo);
+		catch_up_grant(SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull),
+					   SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull), at, done);
+		svc_call_end(&call);
+	}
+}
+
+static void
+catch_up_grant(Datum customer_id, Datum id, TimestampTz at, Done *done)
+{
+	SvcGrant	grant;
+
+	if (!svc_grant_load(&grant, customer_id, id, at))
+		return;
+	done->reset += grant.resets > 0;
+	svc_booking_renew(customer_id, &grant);
+	done->lapsed += svc_booking_lapse(customer_id, &grant);
+	if (grant.state == SVC_EXPIRED && strcmp(grant.status, "expired") != 0)
+	{
+		svc_booking_expire(customer_id, &grant);
+		done->expired++;
 	}
 }

@@ -46,6 +46,8 @@
 /* events that a consumer has not read were purged */
 #define ERRCODE_SVC_EVENTS_PURGED			MAKE_SQLSTATE('S', 'V', '0', '1', '5')
 
+/* a consumer's state is of another history of this server */
+#define ERRCODE_SVC_OTHER_HISTORY			MAKE_SQLSTATE('S', 'V', '0', '1', '6')
 /* settling or releasing a hold that has ended */
 #define ERRCODE_SVC_HOLD_ENDED				MAKE_SQLSTATE('S', 'V', '0', '1', '7')
 

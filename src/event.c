@@ -13,9 +13,10 @@
  * has happened.
  *
  * A row is written while the lock on its entity's row is held, so that an
- * entity's revisions are in the order of its commits.  The id is drawn then
- * too, but is for paging only: over all entities, ids do not follow the order
- * of commits.
+ * entity's revisions are in the order of its commits.  Its id is drawn under
+ * the same lock, but earlier, when the entity's row gets the revision, so that
+ * an entity's ids are in the order of its revisions.  Over all entities, ids do
+ * not follow the order of commits: they are for paging only.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,7 +54,7 @@ bool		svc_consumed_events = false;
 char	   *svc_actor = NULL;
 char	   *svc_request_id = NULL;
 
-static void fill_row(const SvcEvent *event, const char *type, TimestampTz at,
+static void fill_row(int64 id, const SvcEvent *event, const char *type, TimestampTz at,
 					 Datum *values, bool *isnull);
 static void insert_by_statement(FunctionCallInfo fcinfo, Datum *values, const bool *isnull);
 static void ring(const SvcEvent *event, const char *type, int64 id, TimestampTz at);
@@ -61,12 +62,27 @@ static void append_member(StringInfo json, const char *key, const char *value);
 static Datum text_or_null(const char *value, bool *isnull);
 
 /*
- * Append an event to the log and ring the doorbell.
+ * Draw the id of an event, for the trigger that runs.
+ *
+ * Not before the transaction has an id of its own: who polls concludes that
+ * transactions which get theirs later draw greater ids (consumer.c).
+ */
+int64
+svc_event_draw_id(FunctionCallInfo fcinfo)
+{
+	(void) GetTopFullTransactionId();
+	svc_catalog_use(fcinfo);
+	return nextval_internal(svc_catalog_table("svc_event_id_seq"), false);
+}
+
+/*
+ * Append an event to the log, with an id that was drawn for it, and ring the
+ * doorbell.
  *
  * "fcinfo" is of the trigger that runs, under the lock of the entity's row.
  */
 void
-svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event)
+svc_event_append(FunctionCallInfo fcinfo, int64 id, const SvcEvent *event)
 {
 	TimestampTz at = GetCurrentTimestamp();
 	char	   *type = psprintf("svc.%s.%s", svc_noun_info(event->noun)->name,
@@ -76,7 +92,7 @@ svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event)
 	Relation	log;
 
 	svc_catalog_use(fcinfo);
-	fill_row(event, type, at, values, isnull);
+	fill_row(id, event, type, at, values, isnull);
 
 	log = table_open(svc_catalog_table("svc_event"), RowExclusiveLock);
 	if (!svc_insert_row(log, EVENT_COLUMNS, event_types, "svc_event_revision_check",
@@ -85,7 +101,7 @@ svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event)
 	table_close(log, NoLock);
 
 	if (svc_notify)
-		ring(event, type, DatumGetInt64(values[0]), at);
+		ring(event, type, id, at);
 }
 
 /*
@@ -109,10 +125,10 @@ svc_event_request_id(bool *isnull)
 
 /* The row, in the order of the table's columns. */
 static void
-fill_row(const SvcEvent *event, const char *type, TimestampTz at,
+fill_row(int64 id, const SvcEvent *event, const char *type, TimestampTz at,
 		 Datum *values, bool *isnull)
 {
-	values[0] = Int64GetDatum(nextval_internal(svc_catalog_table("svc_event_id_seq"), false));
+	values[0] = Int64GetDatum(id);
 	values[1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[3] = Int64GetDatum(event->revision);

@@ -33,7 +33,8 @@ extern bool svc_consumed_events;
 extern char *svc_actor;
 extern char *svc_request_id;
 
-extern void svc_event_append(FunctionCallInfo fcinfo, const SvcEvent *event);
+extern int64 svc_event_draw_id(FunctionCallInfo fcinfo);
+extern void svc_event_append(FunctionCallInfo fcinfo, int64 id, const SvcEvent *event);
 extern const char *svc_event_actor(void);
 extern Datum svc_event_request_id(bool *isnull);
 

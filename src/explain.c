@@ -232,10 +232,11 @@ svc_verify(PG_FUNCTION_ARGS)
 		"  GROUP BY customer_id, entitlement_id)"
 		" SELECT f.customer_id::text, f.entitlement_id::text, f.figure, f.stored::text, f.recounted::text FROM ("
 		"  SELECT coalesce(g.customer_id, l.customer_id, h.customer_id) AS customer_id,"
-		"   coalesce(g.id, l.entitlement_id, h.entitlement_id) AS entitlement_id, v.figure, v.stored, v.recounted"
+		"   coalesce(g.id, l.entitlement_id, h.entitlement_id) AS entitlement_id, v.figure, v.stored::text, v.recounted::text"
 		"  FROM grants g"
 		"   FULL JOIN ledger l ON l.customer_id = g.customer_id AND l.entitlement_id = g.id"
-		"   FULL JOIN holds h ON h.customer_id = g.customer_id AND h.entitlement_id = g.id"
+		"   FULL JOIN holds h ON h.customer_id = coalesce(g.customer_id, l.customer_id)"
+		"    AND h.entitlement_id = coalesce(g.id, l.entitlement_id)"
 		"   CROSS JOIN LATERAL (VALUES"
 		"    ('used_amount', g.used_amount, coalesce(l.used, 0)),"
 		"    ('held_amount, by the ledger', g.held_amount, coalesce(l.held, 0)),"
@@ -249,8 +250,11 @@ svc_verify(PG_FUNCTION_ARGS)
 		"   ) v (figure, stored, recounted)"
 		"  WHERE v.stored IS DISTINCT FROM v.recounted"
 		"  UNION ALL"
-		"  SELECT customer_id, id, 'status', NULL, NULL FROM grants"
-		"  WHERE NOT unlimited AND status = 'exhausted' AND used_amount < allowance"
+		"  SELECT customer_id, id, 'status', status,"
+		"   CASE status WHEN 'exhausted' THEN 'active' ELSE 'exhausted' END FROM grants"
+		"  WHERE CASE WHEN unlimited OR allowance IS NULL THEN status = 'exhausted'"
+		"   ELSE status = CASE WHEN used_amount < allowance THEN 'exhausted'"
+		"    WHEN allowance > 0 THEN 'active' END END"
 		" ) f ORDER BY 1, 2, 3",
 		1, {TEXTOID}
 	};

@@ -539,13 +539,12 @@ read_cycle(SvcGrant *grant, uint64 row)
 	char	   *period = svc_statement_text(row, GRANT_RESET_PERIOD);
 	char	   *zone = svc_statement_text(row, GRANT_RESET_TIMEZONE);
 
-	if (!grant->metered || grant->reset_at == DT_NOEND || period == NULL || zone == NULL ||
+	if (!grant->metered || period == NULL || zone == NULL ||
 		!svc_period_find(period, &grant->cycle.period) || grant->cycle.period == SVC_NEVER)
 		return;
-	grant->cycle.anchor = instant_or(row, GRANT_RESET_ANCHOR, grant->reset_at);
+	grant->cycle.anchor = instant_or(row, GRANT_RESET_ANCHOR, DT_NOEND);
 	grant->cycle.zone = pg_tzset(zone);
-	grant->has_cycle = grant->cycle.zone != NULL && !TIMESTAMP_NOT_FINITE(grant->cycle.anchor) &&
-		!TIMESTAMP_NOT_FINITE(grant->reset_at);
+	grant->has_cycle = grant->cycle.zone != NULL && !TIMESTAMP_NOT_FINITE(grant->cycle.anchor);
 }
 
 /* When what is held of grants will lapse, if anything is held of them. */

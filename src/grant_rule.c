@@ -137,8 +137,8 @@ check(SvcRowChange *change)
 	if (!is_use)
 		schedule_reset(change);
 	derive_columns(change);
-	/* (an alert needs a change that makes events) */
-	if (!change->counters_only)
+	/* (an alert needs something that was used, and a change that makes events) */
+	if (!change->is_insert && !change->counters_only)
 		note_alerts(change);
 	if (!is_use && !change->is_insert)
 		number_notes(change);
@@ -296,7 +296,7 @@ adjust_status(SvcRowChange *change)
 		svc_row_set_text(change, &status_column, "active");
 	else if (strcmp(status, "expired") == 0 && !is_over(change) &&
 			 svc_row_column_differs(change, &valid_until_column))
-		svc_row_set_text(change, &status_column, "active");
+		svc_row_set_text(change, &status_column, left ? "active" : "exhausted");
 }
 
 /*
@@ -340,6 +340,11 @@ check_definition(SvcRowChange *change)
 		report_bad_definition("priority must not be negative",
 							  psprintf("It is %d.", DatumGetInt32(priority)),
 							  "Grants with a smaller one pay first; 100 is usual.");
+	if (new_instant(change, &valid_from_column, DT_NOBEGIN) >=
+		new_instant(change, &valid_until_column, DT_NOEND))
+		report_bad_definition("valid_until must be after valid_from",
+							  "The grant would never be valid.",
+							  "Pass NULL for a bound that there is not.");
 	for (int i = 0; i < lengthof(amounts); i++)
 		check_amount_column(change, amounts[i]);
 	check_overage(change);
@@ -424,9 +429,13 @@ complete_cycle(SvcRowChange *change)
 
 	(void) svc_row_new(change, &anchor_column, &isnull);
 	if (isnull)
-		svc_row_set(change, &anchor_column,
-					TimestampTzGetDatum(new_instant(change, &valid_from_column,
-													GetCurrentTransactionStartTimestamp())), false);
+	{
+		TimestampTz start = new_instant(change, &valid_from_column, DT_NOBEGIN);
+
+		if (TIMESTAMP_NOT_FINITE(start))
+			start = GetCurrentTransactionStartTimestamp();
+		svc_row_set(change, &anchor_column, TimestampTzGetDatum(start), false);
+	}
 	zone = svc_row_new_text(change, &timezone_column);
 	if (zone == NULL)
 		svc_row_set(change, &timezone_column, customer_timezone(change), false);
@@ -512,9 +521,9 @@ schedule_reset(SvcRowChange *change)
 	if (!unscheduled && !cycle_changed(change) && !is_renewed(change))
 		return;
 
-	start = new_instant(change, &valid_from_column,
-						new_instant(change, &created_at_column, now));
-	start = new_instant(change, &last_reset_at_column, start);
+	/* no period is used before the grant is valid */
+	start = new_instant(change, &valid_from_column, new_instant(change, &created_at_column, now));
+	start = Max(start, new_instant(change, &last_reset_at_column, DT_NOBEGIN));
 	if (!change->is_insert && cycle_changed(change))
 		start = Max(start, now);
 	if (TIMESTAMP_NOT_FINITE(start))
@@ -657,7 +666,9 @@ number_notes(SvcRowChange *change)
 static bool
 is_renewed(SvcRowChange *change)
 {
-	return !change->is_insert && svc_row_column_differs(change, &last_reset_at_column);
+	/* (one reset may come at the instant of another) */
+	return !change->is_insert &&
+		(is_action(change, "reset") || svc_row_column_differs(change, &last_reset_at_column));
 }
 
 static bool

@@ -8,8 +8,9 @@
  * hold is *settled* with what it has really cost, less or more; or it is
  * *released*; or its time is over and it *lapses*.  Each ends it, once.
  *
- * Its rows say what it holds of which grant.  That it has lapsed is judged when
- * it is read, by expires_at (grant.c); svc_run_due() only writes it down.
+ * Its rows, its *lines*, say what it holds of which grant.  That it has lapsed is
+ * judged when a grant is read, by expires_at (grant.c), and written down, line by
+ * line, by whoever has the grant locked (booking.c).
  *
  * Settling books at the instant of the settlement, in the period that the
  * grants are in then.  Up to what is held, neither gate nor suspension nor
@@ -18,8 +19,7 @@
  * Locks, in this order: all grants of the code, in the order of their ids, as
  * giving back does (consume.c); then the rows of the hold.  What is held of a
  * grant is only changed with the grant locked, so who has the grants finds the
- * hold as it is.  Lapsing, which goes over many customers, skips what others
- * have locked, and so waits for nobody.
+ * hold as it is.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,7 +39,6 @@
 #include "consume.h"
 #include "error.h"
 #include "gate.h"
-#include "hold.h"
 #include "identifier.h"
 #include "lifecycle.h"
 
@@ -80,14 +79,14 @@ static void decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum bey
 						  SvcDecision *decision);
 static bool find_hold(Hold *hold, const SvcRequest *request, bool lock);
 static void read_lines(Hold *hold, uint64 rows);
-static bool is_over(const Hold *hold, TimestampTz at);
+static bool is_over(const Hold *hold, SvcGrantSet *set, TimestampTz at);
 static Datum settle_lines(Hold *hold, Datum amount);
 static void apply_lines(const Hold *hold, SvcGrantSet *set);
 static SvcGrant *find_grant(SvcGrantSet *set, Datum id);
 static void take_lines(const Hold *hold, SvcGrantSet *set);
+static Datum overage_of_taken(const SvcGrantSet *set);
 static void write_end(const SvcRequest *request, const Hold *hold, const char *status,
 					  TimestampTz at);
-static bool lapse(Datum customer_id, Datum hold_id, TimestampTz at);
 pg_noreturn static void report_unknown_hold(const SvcRequest *request);
 pg_noreturn static void report_ended_hold(const SvcRequest *request, const Hold *hold);
 
@@ -174,36 +173,6 @@ svc_release_hold(PG_FUNCTION_ARGS)
 	return end_hold(fcinfo, &request);
 }
 
-/*
- * Write down that holds have lapsed whose time is over at an instant, at most
- * so many; returns how many it were.  Within a call.
- */
-int64
-svc_hold_lapse_due(TimestampTz at, int64 max_holds)
-{
-	static SvcStatement statement = {
-		"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement_hold"
-		" WHERE status = 'open' AND expires_at <= $1 AND line = 0"
-		" ORDER BY expires_at LIMIT $2",
-		2, {TIMESTAMPTZOID, INT8OID}
-	};
-	Datum		values[2] = {TimestampTzGetDatum(at), Int64GetDatum(max_holds)};
-	uint64		rows = svc_statement_run(&statement, values, NULL);
-	Datum	   *customers = palloc(Max(rows, 1) * sizeof(Datum));
-	Datum	   *ids = palloc(Max(rows, 1) * sizeof(Datum));
-	int64		lapsed = 0;
-	bool		isnull;
-
-	for (uint64 row = 0; row < rows; row++)
-	{
-		customers[row] = svc_statement_value(row, 1, &isnull);
-		ids[row] = svc_statement_value(row, 2, &isnull);
-	}
-	for (uint64 row = 0; row < rows; row++)
-		lapsed += lapse(customers[row], ids[row], at);
-	return lapsed;
-}
-
 /* When a hold made now lapses; a null time to live has no end. */
 static TimestampTz
 end_of_time_to_live(FunctionCallInfo fcinfo, int n, TimestampTz from)
@@ -229,13 +198,9 @@ attempt_hold(SvcRequest *request, void *state_arg, Datum *answer)
 	HoldState  *state = state_arg;
 	SvcGrantSet set;
 	SvcDecision decision;
-	SvcReason	gate;
 	int			line = 0;
 
-	svc_grant_find(&set, request->customer_id, request->code, request->instant,
-				   SVC_GRANT_LOCK_USABLE);
-	gate = svc_grant_gate(request->customer_id, false);
-	svc_consume_decide(request, &set, gate, &decision);
+	svc_consume_lock_and_decide(request, &set, &decision);
 	if (decision.reason != SVC_OK)
 	{
 		if (!svc_ledger_replay_late(request, answer))
@@ -344,7 +309,7 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 				   SVC_GRANT_LOCK_ALL);
 	if (!find_hold(&hold, request, true))
 		report_unknown_hold(request);
-	if (strcmp(hold.status, "open") != 0 || is_over(&hold, request->instant.at))
+	if (strcmp(hold.status, "open") != 0 || is_over(&hold, &set, request->instant.at))
 	{
 		if (svc_ledger_replay_late(request, answer))
 			return true;
@@ -364,6 +329,12 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	svc_grant_describe(&decision, &set);
 	take_lines(&hold, &set);
 	decision.consumed = svc_grant_taken(&set);
+	decision.overage = overage_of_taken(&set);
+	if (svc_amount_sign(hold.lines[0].settled) > 0)
+	{
+		decision.has_entitlement = true;
+		decision.entitlement_id = hold.lines[0].entitlement_id;
+	}
 	*answer = svc_decision_datum(&decision, state);
 	if (!svc_booking_write(request, &set, &line, *answer))
 		return false;
@@ -379,9 +350,15 @@ static void
 decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum beyond, SvcDecision *decision)
 {
 	svc_grant_decide(decision, set, beyond, request->mode);
-	if (svc_amount_sign(beyond) > 0 && decision->reason == SVC_OK)
-		decision->reason = set->metered ? svc_grant_gate(request->customer_id, false) :
-			SVC_NO_ENTITLEMENT;
+	if (svc_amount_sign(beyond) > 0)
+	{
+		SvcReason	gate = svc_grant_gate(request->customer_id, false);
+
+		if (gate != SVC_OK)
+			decision->reason = gate;
+		else if (decision->reason == SVC_OK && !set->metered)
+			decision->reason = SVC_NO_ENTITLEMENT;
+	}
 	if (decision->reason == SVC_OK)
 		return;
 	svc_grant_untake(set);
@@ -426,12 +403,21 @@ read_lines(Hold *hold, uint64 rows)
 		hold->lines[row].entitlement_id = svc_statement_value(row, 4, &isnull);
 		hold->lines[row].amount = svc_statement_value(row, 5, &isnull);
 		hold->lines[row].settled = svc_amount_from(0);
+		/* it ends as a whole: one line that has lapsed is enough */
+		if (strcmp(hold->status, "open") == 0)
+			hold->status = svc_statement_text(row, 2);
 	}
 }
 
+/*
+ * Is its time over?  Its grants may be further than the request, which does not
+ * reach back behind their present periods.
+ */
 static bool
-is_over(const Hold *hold, TimestampTz at)
+is_over(const Hold *hold, SvcGrantSet *set, TimestampTz at)
 {
+	for (int i = 0; i < hold->count; i++)
+		at = Max(at, find_grant(set, hold->lines[i].entitlement_id)->at);
 	return hold->expires_at <= at;
 }
 
@@ -496,6 +482,25 @@ take_lines(const Hold *hold, SvcGrantSet *set)
 	}
 }
 
+/* The part of what is taken that is beyond the limits. */
+static Datum
+overage_of_taken(const SvcGrantSet *set)
+{
+	Datum		sum = svc_amount_from(0);
+
+	for (int i = 0; i < set->count; i++)
+	{
+		SvcBalance	after = set->grants[i].balance;
+
+		if (!set->grants[i].metered || after.unlimited)
+			continue;
+		after.used = svc_amount_add(after.used, set->grants[i].taken);
+		sum = svc_amount_add(sum, svc_amount_subtract(svc_balance_overage(&after),
+													  svc_balance_overage(&set->grants[i].balance)));
+	}
+	return sum;
+}
+
 /* The rows of a hold that has ended. */
 static void
 write_end(const SvcRequest *request, const Hold *hold, const char *status, TimestampTz at)
@@ -514,50 +519,6 @@ write_end(const SvcRequest *request, const Hold *hold, const char *status, Times
 		if (svc_lifecycle_rewrite(&statement, values, NULL) != 1)
 			svc_gate_report_unwritten("svc_entitlement_hold");
 	}
-}
-
-/* Let one hold lapse, unless somebody else is busy with it or its grants. */
-static bool
-lapse(Datum customer_id, Datum hold_id, TimestampTz at)
-{
-	static SvcStatement lock = {
-		"SELECT count(*) = (SELECT count(*) FROM @extschema@.svc_entitlement_hold"
-		"  WHERE customer_id = $1 AND id = $2)"
-		" FROM (SELECT FROM @extschema@.svc_entitlement"
-		"  WHERE customer_id = $1 AND id IN (SELECT entitlement_id FROM @extschema@.svc_entitlement_hold"
-		"   WHERE customer_id = $1 AND id = $2)"
-		"  FOR NO KEY UPDATE SKIP LOCKED) g",
-		2, {TEXTOID, TEXTOID}
-	};
-	SvcRequest	request = {.kind = "lapse", .customer_id = customer_id, .has_hold = true,
-	.hold_id = hold_id};
-	Datum		values[2] = {customer_id, hold_id};
-	Hold		hold;
-	SvcGrantSet set = {0};
-	bool		isnull;
-	int			line = 0;
-
-	svc_statement_run(&lock, values, NULL);
-	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)) ||
-		!find_hold(&hold, &request, true) ||
-		strcmp(hold.status, "open") != 0 || !is_over(&hold, at))
-		return false;
-
-	set.grants = palloc0(hold.count * sizeof(SvcGrant));
-	for (int i = 0; i < hold.count; i++)
-	{
-		SvcGrant   *grant = &set.grants[set.count];
-
-		if (!svc_grant_load(grant, customer_id, hold.lines[i].entitlement_id, hold.expires_at))
-			continue;
-		svc_booking_renew(customer_id, grant);
-		grant->at = hold.expires_at;
-		grant->held = svc_amount_negate(hold.lines[i].amount);
-		set.count++;
-	}
-	(void) svc_booking_write(&request, &set, &line, (Datum) 0);
-	write_end(&request, &hold, "lapsed", hold.expires_at);
-	return true;
 }
 
 static void

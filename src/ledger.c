@@ -63,8 +63,8 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 {
 #define REPLAY_AS(type) \
 	"SELECT l.request = $3," \
-	" jsonb_populate_record(NULL::@extschema@." type "," \
-	"  l.answer || '{\"replayed\": true}'), l.request::text" \
+	" CASE WHEN l.request = $3 THEN jsonb_populate_record(NULL::@extschema@." type "," \
+	"  l.answer || '{\"replayed\": true}') END, l.request::text" \
 	" FROM @extschema@.svc_entitlement_ledger l" \
 	" WHERE l.customer_id = $1 AND l.idempotency_key = $2 AND l.line = 0", \
 	3, {TEXTOID, TEXTOID, JSONBOID}

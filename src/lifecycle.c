@@ -10,7 +10,11 @@
  * user's own BEFORE trigger has already had its say): refuses changes of
  * columns that svc maintains, runs the noun's own rule, finds the line of the
  * transition table that explains the change or refuses it, and moves the
- * row's revision on by one for each event of that line.
+ * row's revision on by one for each event of that line.  It draws the ids of
+ * these events, too, and hands them on (handover.c).  The AFTER trigger would
+ * be too late: it runs at the end of its statement, when a function or trigger
+ * that the statement has called may have changed the row once more and written
+ * the events of that, and an entity's ids must be in the order of its revisions.
  *
  * AFTER (zzz_svc_event_insert, zzz_svc_event_update; only when revision or status changed): looks the
  * change up again, in case a trigger that sorts later still changed the row,
@@ -52,8 +56,8 @@
 #include "compat.h"
 #include "error.h"
 #include "event.h"
+#include "handover.h"
 #include "lifecycle.h"
-#include "restored.h"
 
 /* Columns of every noun that only svc writes, besides the noun's own. */
 #define MAINTAINED_EVERYWHERE	"id customer_id revision"
@@ -96,6 +100,8 @@ static const SvcTransition *explain_change(SvcRowChange *change);
 static int	event_count(const SvcTransition *transition, const char *from, const char *to);
 static int	side_events(SvcRowChange *change, const char *action, SvcSideEvent *events);
 static int64 row_revision(SvcRowChange *change);
+static void advance_revision(SvcRowChange *change, int count);
+static int64 event_id(SvcRowChange *change, int64 revision);
 static void append_events(SvcRowChange *change, const SvcTransition *transition);
 static const SvcEventName *event_of_action(SvcNoun noun, const char *action);
 static const char *unreported_columns(SvcRowChange *change, const char *action);
@@ -145,7 +151,7 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
 		change = svc_row_open(trigger->tg_relation, noun, NULL, trigger->tg_trigtuple);
-		if (svc_restored_forget(change))
+		if (svc_handover_take_restored(change))
 			return PointerGetDatum(NULL);
 	}
 	else
@@ -371,10 +377,9 @@ before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 	if (!isnull)
 	{
 		check_may_restore(change);
-		svc_restored_note(change);
+		svc_handover_restored(change);
 		return trigger->tg_trigtuple;
 	}
-	(void) svc_restored_forget(change);
 
 	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
@@ -386,8 +391,7 @@ before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 	transition = explain_change(change);
 	if (rules[noun].imply != NULL)
 		rules[noun].imply(change, transition->action);
-	svc_row_set(change, &revision_column,
-				Int64GetDatum(event_count(transition, NULL, status)), false);
+	advance_revision(change, event_count(transition, NULL, status));
 	svc_row_default_now(change, &created_at_column);
 	svc_row_set(change, &updated_at_column,
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
@@ -430,8 +434,7 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 		if (rules[noun].imply != NULL)
 			rules[noun].imply(change, transition->action);
 		if (count > 0)
-			svc_row_set(change, &revision_column,
-						Int64GetDatum(row_revision(change) + count), false);
+			advance_revision(change, count);
 	}
 	svc_row_set(change, &updated_at_column,
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
@@ -643,6 +646,26 @@ row_revision(SvcRowChange *change)
 	return DatumGetInt64(svc_row_old(change, &revision_column, &isnull));
 }
 
+/* Move the row's revision on, and draw an id for each event on the way. */
+static void
+advance_revision(SvcRowChange *change, int count)
+{
+	int64		revision = row_revision(change);
+
+	for (int i = 0; i < count; i++)
+		svc_handover_event(change, ++revision, svc_event_draw_id(change->fcinfo));
+	svc_row_set(change, &revision_column, Int64GetDatum(revision), false);
+}
+
+/* The id that was drawn with the revision; now, if our BEFORE trigger is off. */
+static int64
+event_id(SvcRowChange *change, int64 revision)
+{
+	int64		id = svc_handover_take_event(change, revision);
+
+	return id != 0 ? id : svc_event_draw_id(change->fcinfo);
+}
+
 /*
  * Append the events of a change.  The first carries the change of status and
  * of columns; what follows happened with it, and has from = to.
@@ -679,7 +702,7 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 		event.action = transition->action;
 		event.name = &transition->events[i];
 		event.revision = ++revision;
-		svc_event_append(change->fcinfo, &event);
+		svc_event_append(change->fcinfo, event_id(change, revision), &event);
 		event.from_status = to;
 		event.has_changes = false;
 	}
@@ -690,7 +713,7 @@ append_events(SvcRowChange *change, const SvcTransition *transition)
 		event.name = event_of_action(change->noun, besides[i].action);
 		event.revision = ++revision;
 		event.has_changes = svc_changes_note(&besides[i].note, &event.changes);
-		svc_event_append(change->fcinfo, &event);
+		svc_event_append(change->fcinfo, event_id(change, revision), &event);
 	}
 }
 

@@ -424,6 +424,15 @@ append_copied(StringInfo sql, const Moved *what, const char *column)
 		append_renamed(sql, column, PARAM_KEYS);
 		return;
 	}
+	/* a retry of the call that made a hold is told its id */
+	if (what->has_keys && strcmp(column, "answer") == 0)
+	{
+		appendStringInfoString(sql, "CASE WHEN t.hold_id IS NOT NULL AND t.answer ? 'hold_id'"
+							   " THEN jsonb_set(t.answer, '{hold_id}', to_jsonb(");
+		append_renamed(sql, "hold_id", PARAM_HOLDS);
+		appendStringInfoString(sql, "::text)) ELSE t.answer END");
+		return;
+	}
 	for (int i = 0; i < lengthof(references); i++)
 	{
 		if (strcmp(column, references[i].column) == 0)

@@ -134,8 +134,11 @@ svc_cycle_boundary(const SvcCycle *cycle, int64 n)
 
 	if (cycle->period == SVC_HOURLY)
 	{
-		if (pg_mul_s64_overflow(n, USECS_PER_HOUR, &length) ||
-			pg_add_s64_overflow(cycle->anchor, length, &boundary) ||
+		int64		hour = divide_down(cycle->anchor, USECS_PER_HOUR);
+
+		/* (the distance of two instants may be out of range, not their hours) */
+		if (pg_mul_s64_overflow(hour + n, USECS_PER_HOUR, &length) ||
+			pg_add_s64_overflow(length, cycle->anchor - hour * USECS_PER_HOUR, &boundary) ||
 			!IS_VALID_TIMESTAMP(boundary))
 			return out_of_range;
 		return boundary;
@@ -271,5 +274,5 @@ add_months(struct pg_tm *tm, int64 count)
 static int64
 divide_down(int64 a, int64 b)
 {
-	return a >= 0 ? a / b : -((-a + b - 1) / b);
+	return a >= 0 ? a / b : -1 - (-1 - a) / b;
 }

@@ -23,10 +23,10 @@
 #include "doorbell.h"
 #include "entitlement.h"
 #include "event.h"
+#include "handover.h"
 #include "invoice.h"
 #include "order.h"
 #include "plan.h"
-#include "restored.h"
 #include "segment.h"
 #include "subscription.h"
 #include "ticket.h"
@@ -48,7 +48,7 @@ _PG_init(void)
 {
 	define_settings();
 	svc_doorbell_init();
-	svc_restored_init();
+	svc_handover_init();
 	svc_customer_init();
 	svc_entitlement_init();
 	svc_invoice_init();

@@ -56,6 +56,7 @@ static const Line lines[] = {
 	{SVC_ENTITLEMENT, "update", "exhausted", "active", "updated", "limit raised or unlimited"},
 	{SVC_ENTITLEMENT, "update", "active", "exhausted", "updated+exhausted", "limit lowered to <= used"},
 	{SVC_ENTITLEMENT, "update", "expired", "active", "updated", "valid_until moved ahead"},
+	{SVC_ENTITLEMENT, "update", "expired", "exhausted", "updated+exhausted", "the same when nothing is left"},
 	{SVC_ENTITLEMENT, "consume", "active", "=", "consumed", "used+n < limit or unlimited"},
 	{SVC_ENTITLEMENT, "consume", "active", "exhausted", "consumed+exhausted", "used+n = limit (or beyond with overage)"},
 	{SVC_ENTITLEMENT, "consume", "exhausted", "=", "consumed", "overage plans only; else refused with no event"},

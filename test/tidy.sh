@@ -23,12 +23,12 @@ level() {
         amount|argument|balance|identifier|noun|period|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
         statement|row|insert|doorbell)              echo 21 ;;
-        changes|event|gate|restored)                echo 22 ;;
+        changes|event|gate|handover)                echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|property)                            echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;
         consume|grant_rule)                         echo 26 ;;
-        hold|plan_grant)                            echo 27 ;;
+        plan_grant)                                 echo 26 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 30 ;;
     esac

@@ -2,6 +2,7 @@
 CREATE TABLE IF NOT EXISTS @schema@.svc_meta (
     schema_version integer NOT NULL,
     triggers text[] NOT NULL,
+    purged_id bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -9,6 +10,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_meta (
 -- fail on it, even if triggers are off.
 ALTER TABLE @schema@.svc_meta REPLICA IDENTITY FULL;
 COMMENT ON TABLE @schema@.svc_meta IS 'One row, written by svc_install(): the version of the tables of svc, and the triggers that they need.';
+COMMENT ON COLUMN @schema@.svc_meta.purged_id IS 'The greatest id of an event that svc_purge_events() has deleted: who makes a consumer locks it, and so meets purges that are later than his snapshot.';
 
 -- Made anew by every svc_install() that changes anything, this also tells
 -- other sessions to look at the version again (catalog.c).

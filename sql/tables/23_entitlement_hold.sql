@@ -1,8 +1,8 @@
 -- Holds: what is set aside for work whose cost is known only later.
 --
 -- One hold may be split over several grants, as a consume is: each row is what
--- it holds of one grant. The rows of a hold change together, once, from open
--- to one of the other statuses. Written by svc only.
+-- it holds of one grant. A row changes once, from open to one of the other
+-- statuses; a hold of which one row has lapsed has ended. Written by svc only.
 CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement_hold (
     customer_id text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL CHECK (length(id) BETWEEN 1 AND 255),

@@ -24,9 +24,10 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_event (
     PRIMARY KEY (customer_id, noun, entity_id, revision)
 );
 CREATE INDEX IF NOT EXISTS svc_event_id ON @schema@.svc_event (id);
-ALTER SEQUENCE @schema@.svc_event_id_seq OWNED BY @schema@.svc_event.id;
+ALTER SEQUENCE @schema@.svc_event_id_seq CACHE 1 OWNED BY @schema@.svc_event.id;
 
 COMMENT ON TABLE @schema@.svc_event IS 'What happened, append-only: one row for each committed change of status, and for what else the lifecycles call an event. An entity''s revisions run 1, 2, 3 ... without holes.';
+COMMENT ON SEQUENCE @schema@.svc_event_id_seq IS 'Ids of events. CACHE must stay 1: an entity''s events are in the order of their ids.';
 COMMENT ON COLUMN @schema@.svc_event.id IS 'For paging. Ids do not follow the order of commits.';
 COMMENT ON COLUMN @schema@.svc_event.xid IS 'The transaction that wrote the row.';
 COMMENT ON COLUMN @schema@.svc_event.cluster IS 'The system identifier of the installation that wrote the row.';

@@ -18,7 +18,8 @@ SELECT i, ((pg_current_xact_id()::text::bigint)::text)::xid8, (SELECT system_ide
        'active', 'suspended', 'bench', '{"status": {"old": "active", "new": "suspended"}}'
 FROM generate_series(1, :events - 1000) i;
 SELECT setval('svc_event_id_seq', :events - 1000) \g /dev/null
-SELECT svc_create_consumer('beginning', 'beginning'), svc_create_consumer('end') \g /dev/null
+SELECT svc_create_consumer('beginning', 'beginning') \g /dev/null
+SELECT svc_create_consumer('end') \g /dev/null
 INSERT INTO svc_customer (id, name) SELECT 'new_' || i, 'n' FROM generate_series(1, 1000) i;
 VACUUM ANALYZE svc_event;
 

@@ -95,6 +95,7 @@ SELECT svc.svc_grant('regress_svc_app', 'root');
 SELECT svc.svc_grant('regress_svc_app', NULL);
 SELECT svc.svc_revoke('regress_svc_ghost', 'app');
 SELECT svc.svc_revoke('regress_svc_app', 'root');
+SELECT svc.svc_revoke('svc_owner', 'admin');
 
 -- the owner can grant, too; and what is revoked is gone
 SET ROLE svc_owner;

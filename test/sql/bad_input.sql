@@ -102,5 +102,26 @@ FROM (SELECT svc_new_id('a') AS id) a;
 -- nothing of all that has left a trace
 SELECT sum(used_amount), (SELECT count(*) FROM svc_entitlement_ledger), (SELECT count(*) FROM svc_customer) FROM svc_entitlement;
 
+-- holds: unknown, another customer's, settled, released, lapsed
+SELECT svc_create_customer('{"id": "h1", "name": "Eve", "status": "active"}') \g /dev/null
+SELECT svc_grant_entitlement('h1', 'calls', 5) \g /dev/null
+SELECT hold_id AS settled FROM svc_hold_entitlement('h1', 'calls') \gset
+SELECT hold_id AS released FROM svc_hold_entitlement('h1', 'calls') \gset
+SELECT hold_id AS lapsed FROM svc_hold_entitlement('h1', 'calls') \gset
+SELECT consumed FROM svc_settle_hold('h1', :'settled', 0);
+SELECT consumed FROM svc_release_hold('h1', :'released');
+SELECT regexp_replace(raises(format('SELECT svc_%s(%L, %L%s)', f, c, h, a)), 'hold_[0-9a-z]{26}|20[0-9-]+ [0-9:.]+\+00|Wed.*', '...', 'g')
+FROM (VALUES ('settle_hold', ', 1'), ('release_hold', '')) f (f, a),
+     (VALUES ('h1', 'nothing'), ('c2', :'lapsed'), ('h1', :'settled'), ('h1', :'released')) h (c, h);
+SELECT split_part(raises(format('SELECT svc_settle_hold(''h1'', %L, 1, at => now() + interval ''2 hours'')', :'lapsed')), ': ', 1);
+SELECT raises(format('SELECT svc_%s', c)) FROM unnest(ARRAY['settle_hold(''h1'', ''h'', -1)', 'settle_hold(''h1'', ''h'', NULL)',
+    'settle_hold(''h1'', NULL, 1)', 'hold_entitlement(''h1'', ''calls'', 0)', 'hold_entitlement(''h1'', ''calls'', 1, ''0'')',
+    'hold_entitlement(''h1'', ''calls'', 1, ''-1 hour'')', 'hold_entitlement(''h1'', ''calls'', 1, ''11 years'')',
+    'hold_entitlement(''h1'', ''calls'', 1, mode => ''overflow'')', 'consume_entitlements(''h1'', ''[]'')',
+    'consume_entitlements(''h1'', ''{}'')', 'consume_entitlements(''h1'', ''{"a": 0}'')', 'consume_entitlements(''h1'', ''{"a": "1"}'')',
+    'run_due(NULL, 0)', 'run_due(''infinity'')', 'grant_entitlement(''h1'', ''x'', 1, reset_period => ''fortnightly'')',
+    'grant_entitlement(''h1'', ''x'', 1, overage => ''maybe'')', 'grant_entitlement(''h1'', ''x'', 1, alert_percents => ''{101}'')',
+    'grant_entitlement(''h1'', ''x'', reset_period => ''daily'')', 'grant_entitlement(''h1'', ''x'', 1, reset_period => ''daily'', reset_anchor => ''infinity'')']) c;
+
 SET client_min_messages = warning;
 DROP SCHEMA svc CASCADE;

@@ -114,10 +114,37 @@ ROLLBACK;
 -- restored into a cluster whose transaction ids are far lower, a consumer does
 -- not search the whole log for ever
 SELECT svc_create_consumer('moved');
+SELECT floor = (SELECT max(id) FROM svc_event) AS starts_at_the_end FROM svc_event_consumer WHERE name = 'moved';
 UPDATE svc_event_consumer SET cluster = cluster - 1, next_floor_xid = '999999999999' WHERE name = 'moved';
 SELECT id FROM svc_poll_events('moved');
 SELECT floor, next_floor, next_floor_xid <= pg_current_xact_id() AS is_of_here FROM svc_event_consumer WHERE name = 'moved';
 SELECT svc_drop_consumer('moved');
+
+-- restored from a copy of this server that has gone on by itself: what it has
+-- seen has not happened here, so nothing is handed out, and nothing purged
+SELECT svc_create_consumer('copy');
+UPDATE svc_event_consumer SET snapshot = '999999999:999999999:' WHERE name = 'copy';
+SELECT svc_poll_events('copy');
+\echo :SQLSTATE
+SELECT count(*) AS polled_by_another FROM svc_poll_events('new', lease => '0');
+SELECT svc_purge_events('2000-01-01Z');
+\echo :SQLSTATE
+SELECT svc_drop_consumer('copy');
+
+-- an acknowledgement that was not stored is none
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+UPDATE svc_customer SET name = 'q' WHERE id = 'c3';
+SELECT count(*) AS polled FROM svc_poll_events('all', lease => '0');
+CREATE TRIGGER swallow BEFORE UPDATE ON svc_event_consumer FOR EACH ROW EXECUTE FUNCTION swallow();
+SELECT svc_ack_events('all', max(id)) FROM svc_event;
+\echo :SQLSTATE
+SELECT svc_poll_events('new');
+DROP TRIGGER swallow ON svc_event_consumer;
+
+-- a column of another type is no way to the server's memory
+ALTER TABLE svc_event ALTER request_id TYPE bigint USING 4919;
+SELECT DISTINCT request_id FROM svc_poll_events('all', lease => '0');
+ALTER TABLE svc_event ALTER request_id TYPE text USING NULL;
 
 -- purge: what somebody has not acknowledged stays, unless it is too old
 ALTER TABLE svc_event DISABLE TRIGGER zzz_svc_append_only;
@@ -140,6 +167,23 @@ SELECT svc_poll_events('all');
 SELECT svc_drop_consumer('grants'), svc_create_consumer('grants');
 SELECT svc_poll_events('grants');
 RESET svc.event_max_retention;
+
+-- A change that is made while the statement of another is still running, by a
+-- function that this calls or by a trigger of the user's, has the later revision
+-- and comes later, though its statement ends before.
+SELECT svc_create_customer(jsonb_build_object('id', 'n' || n, 'name', 'n', 'status', 'active')) FROM generate_series(1, 3) n \g /dev/null
+SELECT svc_create_consumer('nested');
+UPDATE svc_customer SET name = 'm' WHERE id = 'n1' RETURNING name, svc_suspend_customer(id);
+WITH u AS (UPDATE svc_customer SET name = 'm' WHERE id = 'n2' RETURNING id) SELECT svc_suspend_customer(id) FROM u;
+INSERT INTO svc_customer (id, name, status) VALUES ('n4', 'n', 'active') RETURNING svc_churn_customer(id);
+CREATE FUNCTION rename() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN UPDATE svc.svc_customer SET name = 'renamed' WHERE id = NEW.id; RETURN NULL; END $$;
+CREATE TRIGGER rename AFTER UPDATE OF status ON svc_customer FOR EACH ROW EXECUTE FUNCTION rename();
+UPDATE svc_customer SET status = 'suspended' WHERE id = 'n3';
+DROP TRIGGER rename ON svc_customer;
+SELECT entity_id, revision, event FROM svc_poll_events('nested');
+SELECT svc_drop_consumer('nested');
+
 -- (its words differ from version to version)
 \set VERBOSITY sqlstate
 SET svc.event_max_retention = '-1';

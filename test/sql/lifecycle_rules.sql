@@ -137,6 +137,28 @@ ROLLBACK TO s;
 INSERT INTO svc_customer (id, name) VALUES ('r2', 'New');
 COMMIT;
 SELECT event, revision FROM svc_event WHERE entity_id = 'r2';
+-- two rows of one key in a statement that discards the second: what is stored
+-- decides whether there is an event, whatever the triggers of the other noted
+INSERT INTO svc_customer (id, name, status, revision, created_at, updated_at)
+VALUES ('r4', 'New', 'active', NULL, now(), now()), ('r4', 'Old', 'active', 1, now(), now()) ON CONFLICT DO NOTHING;
+INSERT INTO svc_customer (id, name, status, revision, created_at, updated_at)
+VALUES ('r5', 'Old', 'active', 1, now(), now()), ('r5', 'New', 'active', NULL, now(), now()) ON CONFLICT DO NOTHING;
+-- (the rule of an entitlement runs statements of its own between the two)
+INSERT INTO svc_entitlement (customer_id, id, code, name, limit_amount, remaining_amount, status, revision, created_at, updated_at)
+VALUES ('c5', 'r6', 'm', 'm', 5, 5, 'active', 1, now(), now()), ('c5', 'r6', 'm', 'm', 5, 5, 'active', NULL, now(), now()),
+       ('c5', 'r7', 'm', 'm', 5, 5, 'active', NULL, now(), now()), ('c5', 'r7', 'm', 'm', 5, 5, 'active', 1, now(), now())
+ON CONFLICT DO NOTHING;
+SELECT r.id, count(e.*) AS events FROM (SELECT id FROM svc_customer UNION ALL SELECT id FROM svc_entitlement) r
+LEFT JOIN svc_event e ON e.entity_id = r.id WHERE r.id BETWEEN 'r4' AND 'r7' GROUP BY r.id ORDER BY r.id;
+-- but what a statement has noted that failed does not bind the next
+BEGIN;
+SAVEPOINT s;
+INSERT INTO svc_entitlement (customer_id, id, code, name, limit_amount) VALUES ('c5', 'r8', 'm', 'm', 5) RETURNING 1 / (limit_amount - 5);
+ROLLBACK TO s;
+INSERT INTO svc_entitlement (customer_id, id, code, name, limit_amount, remaining_amount, status, revision, created_at, updated_at)
+VALUES ('c5', 'r8', 'm', 'm', 5, 5, 'active', 1, now(), now());
+COMMIT;
+SELECT count(*) AS events FROM svc_event WHERE entity_id = 'r8';
 CREATE ROLE regress_svc_writer;
 GRANT USAGE ON SCHEMA svc TO regress_svc_writer;
 GRANT INSERT, SELECT, UPDATE ON svc_customer TO regress_svc_writer;
