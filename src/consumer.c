@@ -107,7 +107,6 @@ int			svc_event_max_retention = 0;
 
 static int32 page_argument(FunctionCallInfo fcinfo, int n);
 static Datum lease_argument(FunctionCallInfo fcinfo, int n);
-static bool is_between(Datum interval, const char *low, const char *high);
 static int64 last_drawn_id(void);
 static void check_types(Datum types);
 static bool is_known_type(const char *type);
@@ -411,7 +410,7 @@ static Datum
 lease_argument(FunctionCallInfo fcinfo, int n)
 {
 	svc_argument_not_null(fcinfo, n, "lease");
-	if (!is_between(PG_GETARG_DATUM(n), "0", LEASE_MAX))
+	if (!svc_interval_is_between(PG_GETARG_DATUM(n), "0", LEASE_MAX))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("lease must be between 0 and %s", LEASE_MAX),
@@ -419,18 +418,6 @@ lease_argument(FunctionCallInfo fcinfo, int n)
 						   DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
 				 errhint("Leave it out for 30 seconds.")));
 	return PG_GETARG_DATUM(n);
-}
-
-static bool
-is_between(Datum interval, const char *low, const char *high)
-{
-	Datum		least = DirectFunctionCall3(interval_in, CStringGetDatum(low),
-											ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	Datum		most = DirectFunctionCall3(interval_in, CStringGetDatum(high),
-										   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-
-	return DatumGetBool(DirectFunctionCall2(interval_ge, interval, least)) &&
-		DatumGetBool(DirectFunctionCall2(interval_le, interval, most));
 }
 
 /*
