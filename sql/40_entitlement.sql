@@ -189,7 +189,7 @@ RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_run_due';
 COMMENT ON FUNCTION svc_run_due(timestamptz, integer) IS
-'Does what time alone makes due, and returns how much of each task was done: lapse holds, reset entitlements, expire entitlements. To be called by a scheduler; answers are right without it, but events come only then. at: null is the start of the transaction. max_rows: of grants to look at for each task, 1 to 100000. Can be run again, and several at once: rows that others have locked are skipped. Locks the rows that it does until the end of the transaction.';
+'Does what time alone makes due, and returns how much of each task was done: end trials, change plans, renew subscriptions, cancel subscriptions, mark invoices overdue, lapse holds, reset entitlements, expire entitlements, note usage (in column usage_this_period of subscriptions); and how many rows have failed, each with a WARNING. What was due several times is done as often, each at its instant, with the same result as in time. To be called by a scheduler; entitlements are right without it, but events come only then. at: null is the start of the transaction. max_rows: of rows to look at for each task, 1 to 100000. Can be run again, and several at once: rows that others have locked are skipped. Locks the rows that it does until the end of the transaction.';
 
 -- Actions on one grant.
 

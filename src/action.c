@@ -11,7 +11,8 @@
  *
  * Arguments: the keys (customer id and id, or the id alone), then the
  * action's own, then "reason", kept with the event, and "revision", which must
- * be the row's, if given (optimistic locking).
+ * be the row's, if given (optimistic locking); some end with "at", the instant
+ * that they work for.
  *
  * A call in the status that the action leads to is a no-op: what was to be
  * done is done.
@@ -23,7 +24,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -37,6 +37,7 @@
 #include "action.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clock.h"
 #include "error.h"
 #include "lifecycle.h"
 #include "property.h"
@@ -53,7 +54,16 @@ typedef struct Target
 	SvcNoun		noun;
 	const char *action;
 	const SvcAction *special;	/* or NULL */
+	bool		timed;			/* is its last argument "at"? */
 } Target;
+
+/* A call, for the clock to run. */
+typedef struct Run
+{
+	FunctionCallInfo fcinfo;
+	const Target *target;
+	Datum		result;
+} Run;
 
 static struct
 {
@@ -62,6 +72,7 @@ static struct
 } registries[REGISTRIES_MAX];
 static int	registry_count = 0;
 
+static void run_action(void *state);
 static const Target *find_target(FunctionCallInfo fcinfo);
 static bool resolve_special(const char *function, Target *target);
 static bool resolve_plain(const char *function, Target *target);
@@ -70,6 +81,7 @@ static char *snake_case(const char *action);
 static Datum create_row(FunctionCallInfo fcinfo, const Target *target);
 static Datum update_row(FunctionCallInfo fcinfo, const Target *target);
 static Datum change_row(FunctionCallInfo fcinfo, const Target *target);
+static SvcInstant instant_of(FunctionCallInfo fcinfo, const Target *target);
 static Jsonb *properties_argument(FunctionCallInfo fcinfo, int n);
 static void read_keys(FunctionCallInfo fcinfo, SvcActionCall *call);
 static void read_columns(SvcActionCall *call, const char *columns);
@@ -93,20 +105,15 @@ PG_FUNCTION_INFO_V1(svc_transition_diagram);
 Datum
 svc_action(PG_FUNCTION_ARGS)
 {
-	const Target *target;
+	Run			run = {.fcinfo = fcinfo};
 	Datum		result;
 	SvcCall		call;
 
 	svc_catalog_use(fcinfo);
-	target = find_target(fcinfo);
+	run.target = find_target(fcinfo);
 	svc_call_begin(&call, fcinfo);
-	if (strcmp(target->action, "create") == 0)
-		result = create_row(fcinfo, target);
-	else if (target->special == NULL && strcmp(target->action, "update") == 0)
-		result = update_row(fcinfo, target);
-	else
-		result = change_row(fcinfo, target);
-	result = svc_call_keep(&call, result);
+	svc_clock_run_at(instant_of(fcinfo, run.target).at, run_action, &run);
+	result = svc_call_keep(&call, run.result);
 	svc_call_end(&call);
 	return result;
 }
@@ -220,7 +227,7 @@ void
 svc_action_set_now_once(SvcActionCall *call, const char *column)
 {
 	svc_action_set(call, column, TIMESTAMPTZOID,
-				   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+				   TimestampTzGetDatum(svc_clock_now()));
 	call->assignments[call->assignment_count - 1].keep = true;
 }
 
@@ -236,6 +243,20 @@ svc_action_refuse(SvcActionCall *call, const char *why, const char *hint)
 			 errhint("%s", hint)));
 }
 
+static void
+run_action(void *state)
+{
+	Run		   *run = state;
+	const Target *target = run->target;
+
+	if (strcmp(target->action, "create") == 0)
+		run->result = create_row(run->fcinfo, target);
+	else if (target->special == NULL && strcmp(target->action, "update") == 0)
+		run->result = update_row(run->fcinfo, target);
+	else
+		run->result = change_row(run->fcinfo, target);
+}
+
 /* What the function that was called is to do. */
 static const Target *
 find_target(FunctionCallInfo fcinfo)
@@ -246,12 +267,16 @@ find_target(FunctionCallInfo fcinfo)
 	if (target == NULL)
 	{
 		char	   *function = get_func_name(flinfo->fn_oid);
+		Oid		   *argtypes;
+		int			nargs;
 
 		if (function == NULL)
 			report_unknown_function("?");
 		target = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(Target));
 		if (!resolve_special(function, target) && !resolve_plain(function, target))
 			report_unknown_function(function);
+		(void) get_func_signature(flinfo->fn_oid, &argtypes, &nargs);
+		target->timed = argtypes[nargs - 1] == TIMESTAMPTZOID;
 		flinfo->fn_extra = target;
 	}
 	return target;
@@ -350,6 +375,7 @@ update_row(FunctionCallInfo fcinfo, const Target *target)
 	if (!PG_ARGISNULL(call.first_argument + 1))
 		svc_gate_check_revision(&call.row, call.noun, call.id,
 								PG_GETARG_INT64(call.first_argument + 1));
+	(void) svc_lifecycle_catch_up(call.noun, call.customer_id, call.id, instant_of(fcinfo, target));
 	return svc_property_update(call.noun, "update", FIXED_IN_UPDATE, "",
 							   call.customer_id, call.id, properties);
 }
@@ -359,8 +385,9 @@ static Datum
 change_row(FunctionCallInfo fcinfo, const Target *target)
 {
 	SvcActionCall call = {.fcinfo = fcinfo, .noun = target->noun, .action = target->action};
-	int			reason = PG_NARGS() - 2;
-	int			revision = PG_NARGS() - 1;
+	int			last = PG_NARGS() - (target->timed ? 2 : 1);
+	int			reason = last - 1;
+	int			revision = last;
 
 	read_keys(fcinfo, &call);
 	if (!PG_ARGISNULL(reason))
@@ -376,6 +403,8 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(revision))
 		svc_gate_check_revision(&call.row, call.noun, call.id, PG_GETARG_INT64(revision));
+	if (svc_lifecycle_catch_up(call.noun, call.customer_id, call.id, instant_of(fcinfo, target)))
+		svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 
 	if (!leads_anywhere(&call))
 	{
@@ -391,6 +420,15 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 	}
 	choose_status(&call);
 	return call.done ? CStringGetTextDatum(call.to) : write_row(&call);
+}
+
+/* What the call works for: the present, unless it says otherwise. */
+static SvcInstant
+instant_of(FunctionCallInfo fcinfo, const Target *target)
+{
+	SvcInstant	present = {.at = svc_clock_now()};
+
+	return target->timed ? svc_argument_instant(fcinfo, PG_NARGS() - 1) : present;
 }
 
 static Jsonb *

@@ -26,6 +26,14 @@ svc_amount_smallest(void)
 							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 }
 
+/* No limit. */
+static inline Datum
+svc_amount_infinity(void)
+{
+	return DirectFunctionCall3(numeric_in, CStringGetDatum("Infinity"),
+							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
 static inline Datum
 svc_amount_add(Datum a, Datum b)
 {

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -18,6 +17,7 @@
 
 #include "amount.h"
 #include "argument.h"
+#include "clock.h"
 #include "compat.h"
 
 pg_noreturn static void report_null(const char *what);
@@ -78,6 +78,23 @@ svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what)
 	return PG_GETARG_BOOL(n);
 }
 
+/* How many rows a call does at most, so that they are not locked for long. */
+int32
+svc_argument_max_rows(FunctionCallInfo fcinfo, int n)
+{
+	int32		rows;
+
+	svc_argument_not_null(fcinfo, n, "max_rows");
+	rows = PG_GETARG_INT32(n);
+	if (rows < 1 || rows > SVC_MAX_ROWS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be between 1 and %d", SVC_MAX_ROWS_MAX),
+				 errdetail("It is %d.", rows),
+				 errhint("Leave it out for 1000.")));
+	return rows;
+}
+
 /* An instant; NULL is the start of the transaction. */
 TimestampTz
 svc_argument_at(FunctionCallInfo fcinfo, int n)
@@ -85,7 +102,7 @@ svc_argument_at(FunctionCallInfo fcinfo, int n)
 	TimestampTz at;
 
 	if (PG_ARGISNULL(n))
-		return GetCurrentTransactionStartTimestamp();
+		return svc_clock_now();
 	at = PG_GETARG_TIMESTAMPTZ(n);
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,

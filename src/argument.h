@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #define SVC_ID_LENGTH_MAX		255 /* characters of an id, a code or a key */
+#define SVC_MAX_ROWS_MAX		100000	/* of one call */
 #define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
 #define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
 
@@ -30,6 +31,7 @@ extern Datum svc_argument_amount(FunctionCallInfo fcinfo, int n, const char *wha
 extern Datum svc_argument_positive_amount(FunctionCallInfo fcinfo, int n, const char *what,
 										  const char *hint);
 extern bool svc_argument_bool(FunctionCallInfo fcinfo, int n, const char *what);
+extern int32 svc_argument_max_rows(FunctionCallInfo fcinfo, int n);
 extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
 extern SvcInstant svc_argument_instant(FunctionCallInfo fcinfo, int n);
 

@@ -17,7 +17,8 @@
  *	3. Read the customer's status; one that is not served is denied.  After
  *	   the lock, so that the answer is of one instant.
  *	4. Write down what time has done to the grants (booking.c): resets that
- *	   are due, validity that is over.
+ *	   are due, validity that is over.  If it has done something to their
+ *	   subscriptions (subscription_due.c), go back to step 2.
  *	5. Decide.  A denial takes nothing.  If meanwhile a grant has come that was
  *	   not locked, go back to step 2.  With a key, look for the key once more: the call that took the last unit may have been this very request,
  *	   committed while we waited.
@@ -63,6 +64,7 @@
 #include "consume.h"
 #include "error.h"
 #include "gate.h"
+#include "subscription_due.h"
 
 /* Of one request for several codes. */
 #define CODES_MAX			1000
@@ -92,6 +94,7 @@ static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
 static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
 static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
 				   bool *look_again);
+static bool has_changed(const SvcGrantSet *set, TimestampTz at);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
 static bool has_metered(const SvcGrantSet *set);
 static Datum give_back(SvcGrantSet *set, Datum amount);
@@ -330,8 +333,9 @@ attempt_consume(SvcRequest *request, void *state, Datum *answer)
  * closed, the grants are not touched.
  *
  * A denial looks at all grants once more, without a lock: for the reason, if
- * none is live; and because what we waited for may have put another grant in
- * the place of those that we have locked.  Then "look_again" is set, and the
+ * none is live; and because what we waited for, or what is due for a
+ * subscription, may have put another grant in the place of those that we have
+ * locked.  Then "look_again" is set, and the
  * decision is void.
  */
 static void
@@ -340,7 +344,10 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 {
 	SvcGrantSet all;
 
-	*look_again = false;
+	*look_again = gate == SVC_OK && has_changed(set, request->instant.at) &&
+		svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
+	if (*look_again)
+		return;
 	if (gate != SVC_OK)
 	{
 		/* as a check, which does not look at the grants then */
@@ -355,10 +362,23 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 	{
 		svc_grant_find(&all, request->customer_id, request->code, request->instant,
 					   SVC_GRANT_REREAD);
-		*look_again = has_other_live(&all, set);
+		*look_again = has_other_live(&all, set) ||
+			svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
 		if (set->live == 0 && !*look_again)
 			svc_grant_decide(decision, &all, request->amount, request->mode);
 	}
+}
+
+/* Is a subscription to change what it grants here? */
+static bool
+has_changed(const SvcGrantSet *set, TimestampTz at)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->grants[i].changes_at <= at)
+			return true;
+	}
+	return false;
 }
 
 /* Is a grant live that is not among those of the other set? */

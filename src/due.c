@@ -3,14 +3,18 @@
  * due.c
  *	  What time alone makes due, done by a scheduler.
  *
- * Nothing here is needed for a right answer: whoever reads a grant sees it as
- * if all that was due had been done (grant.c).  It is done so that the events
- * come in time, and so that tables and indexes say what is so.
+ * Nothing here is needed for a right answer to a consume: whoever reads a grant
+ * sees it as if all that was due had been done (grant.c), and has what its
+ * subscription owes done first (subscription_due.c).  It is done so that the
+ * events come in time, and so that tables and indexes say what is so.
  *
  * Locks: each task takes the rows that are due, oldest first, and skips those
  * that somebody else has locked; so several can run at once, and none waits.
  * A row that is skipped is done by who has it, or the next time.  The rows stay
- * locked until the end of the transaction: keep max_rows small.
+ * locked until the end of the transaction: keep max_rows small.  An invoice is
+ * locked before its subscription, a subscription before its grants.  A
+ * subscription, or an invoice, that cannot be done stays for the next time and
+ * keeps no other back (attempt.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,11 +27,13 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "attempt.h"
 #include "booking.h"
 #include "catalog.h"
+#include "clock.h"
+#include "lifecycle.h"
 #include "statement.h"
-
-#define ROWS_MAX	100000
+#include "subscription_due.h"
 
 /* How much of each task was done. */
 typedef struct Done
@@ -35,7 +41,20 @@ typedef struct Done
 	int64		lapsed;
 	int64		reset;
 	int64		expired;
+	int64		overdue;
+	int64		noted;
+	int64		failed;
+	SvcDueCount subscriptions;
 } Done;
+
+/* A row whose turn it is. */
+typedef struct Turn
+{
+	TimestampTz at;
+	Datum		customer_id;
+	Datum		id;
+	Done	   *done;
+} Turn;
 
 static SvcStatement with_lapsed_holds = {
 	"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
@@ -48,11 +67,39 @@ static SvcStatement with_lapsed_holds = {
 static SvcStatement due_grants = {
 	"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
 	" WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) <= $1"
+	/* first its subscription */
+	"  AND (changes_at > $1) IS NOT FALSE"
 	" ORDER BY least(reset_at, valid_until) LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 	2, {TIMESTAMPTZOID, INT4OID}
 };
 
-static int32 rows_argument(FunctionCallInfo fcinfo, int n);
+static SvcStatement overdue_invoices = {
+	"SELECT customer_id::text, id::text FROM @extschema@.svc_invoice"
+	" WHERE status IN ('open', 'sent', 'partial') AND due_date <= $1"
+	" ORDER BY due_date, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+	2, {TIMESTAMPTZOID, INT4OID}
+};
+
+static SvcStatement due_subscriptions = {
+	"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
+	" WHERE due_at <= $1 ORDER BY due_at, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+	2, {TIMESTAMPTZOID, INT4OID}
+};
+
+static SvcStatement used_subscriptions = {
+	"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
+	" WHERE (customer_id, id) IN (SELECT customer_id, subscription_id FROM @extschema@.svc_entitlement"
+	"  WHERE NOT usage_noted AND subscription_id IS NOT NULL LIMIT $2) AND $1 IS NOT NULL"
+	" FOR NO KEY UPDATE SKIP LOCKED",
+	2, {TIMESTAMPTZOID, INT4OID}
+};
+
+static void attempt_each(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
+						 void (*work) (void *state), SvcNoun noun, Done *done);
+static void mark_overdue(void *state);
+static void catch_up_subscription(void *state);
+static void note_usage(void *state);
+static void write_usage(void *state);
 static void put_task(ReturnSetInfo *result, const char *task, int64 done);
 static void catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at,
 							int32 max_rows, Done *done);
@@ -71,35 +118,29 @@ svc_run_due(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz at = svc_argument_at(fcinfo, 0);
-	int32		max_rows = rows_argument(fcinfo, 1);
+	int32		max_rows = svc_argument_max_rows(fcinfo, 1);
 	Done		done = {0};
 	SvcCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
+	attempt_each(fcinfo, &due_subscriptions, at, max_rows, catch_up_subscription, SVC_SUBSCRIPTION, &done);
+	attempt_each(fcinfo, &overdue_invoices, at, max_rows, mark_overdue, SVC_INVOICE, &done);
 	catch_up_grants(fcinfo, &with_lapsed_holds, at, max_rows, &done);
 	catch_up_grants(fcinfo, &due_grants, at, max_rows, &done);
+	attempt_each(fcinfo, &used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
+	put_task(result, "end trials", done.subscriptions.trials);
+	put_task(result, "change plans", done.subscriptions.changes);
+	put_task(result, "renew subscriptions", done.subscriptions.renewals);
+	put_task(result, "cancel subscriptions", done.subscriptions.cancellations);
+	put_task(result, "mark invoices overdue", done.overdue);
 	put_task(result, "lapse holds", done.lapsed);
 	put_task(result, "reset entitlements", done.reset);
 	put_task(result, "expire entitlements", done.expired);
+	put_task(result, "note usage", done.noted);
+	put_task(result, "failed", done.failed);
 	svc_call_end(&call);
 	return (Datum) 0;
-}
-
-static int32
-rows_argument(FunctionCallInfo fcinfo, int n)
-{
-	int32		rows;
-
-	svc_argument_not_null(fcinfo, n, "max_rows");
-	rows = PG_GETARG_INT32(n);
-	if (rows < 1 || rows > ROWS_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows must be between 1 and %d", ROWS_MAX),
-				 errdetail("It is %d.", rows),
-				 errhint("Leave it out for 1000.")));
-	return rows;
 }
 
 static void
@@ -109,6 +150,73 @@ put_task(ReturnSetInfo *result, const char *task, int64 done)
 	bool		isnull[2] = {false};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+}
+
+/*
+ * Do a piece of work on each of the rows that a statement finds and locks, as
+ * far as it can be done (attempt.c).
+ */
+static void
+attempt_each(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
+			 void (*work) (void *state), SvcNoun noun, Done *done)
+{
+	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	uint64		rows = svc_statement_run(statement, values, NULL);
+	SPITupleTable *due = SPI_tuptable;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		Turn		turn = {.at = at, .done = done};
+		Done		before = *done;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		turn.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+		turn.id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
+		if (!svc_attempt(fcinfo, work, &turn, noun, turn.customer_id, turn.id))
+		{
+			*done = before;
+			done->failed++;
+		}
+	}
+}
+
+static void
+mark_overdue(void *state)
+{
+	Turn	   *turn = state;
+	SvcInstant	instant = {.at = turn->at};
+
+	turn->done->overdue += svc_lifecycle_catch_up(SVC_INVOICE, turn->customer_id, turn->id, instant);
+}
+
+static void
+catch_up_subscription(void *state)
+{
+	Turn	   *turn = state;
+	SvcSubscriptionKey key = {turn->customer_id, turn->id};
+
+	svc_subscription_do_due(&key, turn->at, &turn->done->subscriptions);
+}
+
+/* The grants are locked after their subscription, as in all that changes it. */
+static void
+note_usage(void *state)
+{
+	Turn	   *turn = state;
+
+	svc_clock_run_at(turn->at, write_usage, turn);
+	turn->done->noted++;
+}
+
+static void
+write_usage(void *state)
+{
+	Turn	   *turn = state;
+	SvcSubscriptionKey key = {turn->customer_id, turn->id};
+
+	svc_plan_lock_grants(&key);
+	svc_plan_note_usage(&key);
 }
 
 /*

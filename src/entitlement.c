@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -20,6 +19,7 @@
 #include "argument.h"
 #include "booking.h"
 #include "catalog.h"
+#include "clock.h"
 #include "entitlement.h"
 #include "error.h"
 #include "grant.h"
@@ -121,7 +121,7 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 				 errdetail("It is %s.", svc_amount_text(values[ARG_LIMIT_AMOUNT])),
 				 errhint("A limit of 0 grants nothing; NULL grants a right that is not counted.")));
 	if (!isnull[ARG_VALID_UNTIL] &&
-		PG_GETARG_TIMESTAMPTZ(ARG_VALID_UNTIL) <= GetCurrentTransactionStartTimestamp())
+		PG_GETARG_TIMESTAMPTZ(ARG_VALID_UNTIL) <= svc_clock_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("valid_until must be in the future"),
@@ -174,7 +174,7 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
 	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
-	SvcInstant	instant = {.at = GetCurrentTransactionStartTimestamp()};
+	SvcInstant	instant = {.at = svc_clock_now()};
 	TupleDesc	desc;
 	SvcGrantSet set = {0};
 	SvcReason	gate;
@@ -206,7 +206,7 @@ prepare_resume(SvcActionCall *call)
 {
 	SvcGrant	grant;
 
-	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+	if (!svc_grant_load(&grant, call->customer_id, call->id, svc_clock_now()))
 		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
 	call->to = grant.metered && svc_balance_is_spent(&grant.balance) ? "exhausted" : "active";
 }
@@ -225,7 +225,7 @@ prepare_reset(SvcActionCall *call)
 	bool		move_anchor = svc_argument_bool(call->fcinfo, call->first_argument, "move_anchor");
 	SvcGrant	grant;
 
-	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+	if (!svc_grant_load(&grant, call->customer_id, call->id, svc_clock_now()))
 		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
 	if (!grant.metered)
 		svc_action_refuse(call, "it is not metered", "There is nothing to reset.");
@@ -252,7 +252,7 @@ prepare_expire(SvcActionCall *call)
 {
 	SvcGrant	grant;
 
-	if (!svc_grant_load(&grant, call->customer_id, call->id, GetCurrentTransactionStartTimestamp()))
+	if (!svc_grant_load(&grant, call->customer_id, call->id, svc_clock_now()))
 		svc_gate_report_unknown(SVC_ENTITLEMENT, call->customer_id, call->id);
 	if (grant.state != SVC_EXPIRED)
 		svc_action_refuse(call, "its validity is not over",

@@ -53,5 +53,9 @@
 
 /* limits of a plan that do not define what it grants */
 #define ERRCODE_SVC_PLAN_LIMITS				MAKE_SQLSTATE('S', 'V', '0', '1', '8')
+/* a subscription that does not fit its plan: currency, billing cycle, trial */
+#define ERRCODE_SVC_PLAN_MISMATCH			MAKE_SQLSTATE('S', 'V', '0', '1', '9')
+/* a second subscription to the same plan */
+#define ERRCODE_SVC_ALREADY_SUBSCRIBED		MAKE_SQLSTATE('S', 'V', '0', '2', '0')
 
 #endif							/* SVC_ERROR_H */

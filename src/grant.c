@@ -56,7 +56,7 @@
 	" priority::integer, created_at::timestamptz, valid_from::timestamptz," \
 	" valid_until::timestamptz, reset_period::text, reset_anchor::timestamptz," \
 	" reset_timezone::text, last_reset_at::timestamptz, reset_at::timestamptz," \
-	" value::jsonb, ledger_seq::bigint, code::text"
+	" value::jsonb, ledger_seq::bigint, code::text, changes_at::timestamptz"
 
 enum
 {
@@ -83,6 +83,7 @@ enum
 	GRANT_VALUE,
 	GRANT_LEDGER_SEQ,
 	GRANT_CODE,
+	GRANT_CHANGES_AT,
 };
 
 /* of the composite types, in order */
@@ -508,6 +509,7 @@ read_grant(SvcGrant *grant, uint64 row)
 	grant->valid_until = instant_or(row, GRANT_VALID_UNTIL, DT_NOEND);
 	grant->last_reset_at = instant_or(row, GRANT_LAST_RESET_AT, DT_NOBEGIN);
 	grant->reset_at = instant_or(row, GRANT_RESET_AT, DT_NOEND);
+	grant->changes_at = instant_or(row, GRANT_CHANGES_AT, DT_NOEND);
 	read_cycle(grant, row);
 	grant->value = svc_statement_value(row, GRANT_VALUE, &isnull);
 	grant->has_value = !isnull;

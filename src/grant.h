@@ -71,6 +71,7 @@ typedef struct SvcGrant
 	TimestampTz reset_at;		/* DT_NOEND: never */
 	bool		has_cycle;
 	SvcCycle	cycle;			/* if it has one */
+	TimestampTz changes_at;		/* by its subscription; DT_NOEND: not known */
 	int64		resets;			/* that have happened in this reading only */
 	SvcLapse   *lapses;			/* still to come, in order */
 	int			lapse_count;

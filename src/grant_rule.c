@@ -26,7 +26,6 @@
 
 #include <limits.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -34,6 +33,7 @@
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clock.h"
 #include "grant.h"
 #include "grant_rule.h"
 #include "ledger.h"
@@ -45,6 +45,8 @@
 static SvcColumn id_column = {"id"};
 static SvcColumn customer_id_column = {"customer_id"};
 static SvcColumn code_column = {"code"};
+static SvcColumn subscription_id_column = {"subscription_id"};
+static SvcColumn usage_noted_column = {"usage_noted", BOOLOID};
 static SvcColumn status_column = {"status"};
 static SvcColumn priority_column = {"priority", INT4OID};
 static SvcColumn unlimited_column = {"unlimited", BOOLOID};
@@ -89,6 +91,7 @@ static void schedule_reset(SvcRowChange *change);
 static bool has_cycle(SvcRowChange *change, SvcCycle *cycle);
 static bool cycle_changed(SvcRowChange *change);
 static void derive_columns(SvcRowChange *change);
+static void note_use(SvcRowChange *change);
 static void note_alerts(SvcRowChange *change);
 static int	reached_percent(SvcRowChange *change, const SvcBalance *balance);
 static int	alerted_before(SvcRowChange *change);
@@ -137,6 +140,8 @@ check(SvcRowChange *change)
 	if (!is_use)
 		schedule_reset(change);
 	derive_columns(change);
+	if (!change->is_insert && svc_row_column_differs(change, &used_column))
+		note_use(change);
 	/* (an alert needs something that was used, and a change that makes events) */
 	if (!change->is_insert && !change->counters_only)
 		note_alerts(change);
@@ -199,7 +204,7 @@ conclude(SvcRowChange *change, const char *action)
 		note_reset(change, &note);
 
 	note.amount = svc_amount_from(0);
-	note.at = note.until = GetCurrentTransactionStartTimestamp();
+	note.at = note.until = svc_clock_now();
 	note.has_rollover_before = false;
 	if (is_limit_changed(change))
 		note_limit(change, &note);
@@ -253,7 +258,7 @@ check_unused(SvcRowChange *change)
 static void
 renew_if_due(SvcRowChange *change)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = svc_clock_now();
 	bool		isnull;
 	Datum		due = svc_row_old(change, &reset_at_column, &isnull);
 	SvcGrant	grant;
@@ -433,7 +438,7 @@ complete_cycle(SvcRowChange *change)
 		TimestampTz start = new_instant(change, &valid_from_column, DT_NOBEGIN);
 
 		if (TIMESTAMP_NOT_FINITE(start))
-			start = GetCurrentTransactionStartTimestamp();
+			start = svc_clock_now();
 		svc_row_set(change, &anchor_column, TimestampTzGetDatum(start), false);
 	}
 	zone = svc_row_new_text(change, &timezone_column);
@@ -503,7 +508,7 @@ check_metered(SvcRowChange *change)
 static void
 schedule_reset(SvcRowChange *change)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = svc_clock_now();
 	TimestampTz start;
 	TimestampTz next;
 	SvcCycle	cycle;
@@ -582,6 +587,17 @@ derive_columns(SvcRowChange *change)
 									  allowance);
 	svc_row_set(change, &percent_column,
 				DirectFunctionCall2(numeric_round, percent, Int32GetDatum(2)), false);
+}
+
+/* Its subscription is to tell of it (due.c). */
+static void
+note_use(SvcRowChange *change)
+{
+	bool		no_subscription;
+
+	(void) svc_row_new(change, &subscription_id_column, &no_subscription);
+	if (!no_subscription)
+		svc_row_set(change, &usage_noted_column, BoolGetDatum(false), false);
 }
 
 /* Step 6. */
@@ -753,7 +769,7 @@ is_over(SvcRowChange *change)
 	bool		isnull;
 	Datum		valid_until = svc_row_new(change, &valid_until_column, &isnull);
 
-	return !isnull && DatumGetTimestampTz(valid_until) <= GetCurrentTransactionStartTimestamp();
+	return !isnull && DatumGetTimestampTz(valid_until) <= svc_clock_now();
 }
 
 static bool

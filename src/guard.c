@@ -21,7 +21,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -31,6 +30,7 @@
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clock.h"
 #include "consume.h"
 
 #define CUSTOMER_COLUMN		"customer_id"	/* unless another is named */
@@ -178,7 +178,7 @@ book(FunctionCallInfo fcinfo, const char *customer_id, Datum amount)
 	request.customer_id = CStringGetTextDatum(customer_id);
 	svc_check_id(request.customer_id, "customer id");
 	request.code = CStringGetTextDatum(trigger->tg_trigger->tgargs[0]);
-	request.instant.at = GetCurrentTransactionStartTimestamp();
+	request.instant.at = svc_clock_now();
 	if (svc_amount_sign(amount) < 0)
 		request.mode = SVC_CAP;
 

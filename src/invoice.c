@@ -12,13 +12,15 @@
  * held until the end of the transaction.  Finalizing transactions therefore
  * wait for each other; that is what gapless costs.
  *
- * Locks: the invoice, then the counter.
+ * Its subscription follows: past due with an invoice that is overdue, active
+ * again when none is left.
+ *
+ * Locks: the invoice, then the counter, or the subscription and its grants.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -27,11 +29,14 @@
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clock.h"
 #include "counter.h"
 #include "error.h"
+#include "gate.h"
 #include "invoice.h"
 #include "lifecycle.h"
 #include "statement.h"
+#include "subscription_due.h"
 #include "total.h"
 
 /* What a finalized invoice says, for ever. */
@@ -40,6 +45,8 @@ static SvcColumn frozen_columns[] = {
 	{"period_start", TIMESTAMPTZOID}, {"period_end", TIMESTAMPTZOID}, {"issued_at", TIMESTAMPTZOID}, {"subscription_id"}, {"order_id"},
 };
 
+static SvcColumn customer_id_column = {"customer_id"};
+static SvcColumn subscription_id_column = {"subscription_id"};
 static SvcColumn status_column = {"status"};
 static SvcColumn number_column = {"number"};
 static SvcColumn total_column = {"total", NUMERICOID};
@@ -51,6 +58,8 @@ static SvcColumn due_date_column = {"due_date", TIMESTAMPTZOID};
 static SvcColumn paid_at_column = {"paid_at", TIMESTAMPTZOID};
 static SvcColumn sent_at_column = {"sent_at", TIMESTAMPTZOID};
 
+static bool catch_up(Datum customer_id, Datum id, SvcInstant instant);
+static void mark_overdue(void *keys);
 static void check(SvcRowChange *change);
 static void check_new(SvcRowChange *change);
 static void check_frozen(SvcRowChange *change);
@@ -60,6 +69,7 @@ static void imply_finalize(SvcRowChange *change);
 static void imply_payment(SvcRowChange *change);
 static void imply_void(SvcRowChange *change);
 static void imply_overdue(SvcRowChange *change);
+static void conclude(SvcRowChange *change, const char *action);
 static void prepare_pay(SvcActionCall *call);
 static void prepare_refund(SvcActionCall *call);
 static Datum read_amount(SvcActionCall *call, Datum most, const char *what, bool may_be_zero);
@@ -74,10 +84,43 @@ static const SvcAction actions[] = {
 void
 svc_invoice_init(void)
 {
-	static const SvcLifecycleRules rules = {.check = check, .imply = imply};
+	static const SvcLifecycleRules rules = {.catch_up = catch_up, .check = check, .imply = imply,
+	.conclude = conclude};
 
 	svc_lifecycle_set_rules(SVC_INVOICE, &rules);
 	svc_action_register(actions, lengthof(actions));
+}
+
+/* An invoice is overdue from its due date on, whenever that is written down. */
+static bool
+catch_up(Datum customer_id, Datum id, SvcInstant instant)
+{
+	static SvcStatement statement = {
+		"SELECT due_date::timestamptz FROM @extschema@.svc_invoice"
+		" WHERE customer_id = $1 AND id = $2 AND status IN ('open', 'sent', 'partial') AND due_date <= $3",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {customer_id, id, TimestampTzGetDatum(instant.at)};
+	bool		isnull;
+
+	if (svc_statement_run(&statement, values, NULL) == 0)
+		return false;
+	svc_clock_run_at(DatumGetTimestampTz(svc_statement_value(0, 1, &isnull)), mark_overdue, values);
+	return true;
+}
+
+/* "keys" are the customer's id and the invoice's. */
+static void
+mark_overdue(void *keys)
+{
+	static const SvcDeed deed = {.noun = SVC_INVOICE, .action = "markOverdue"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_invoice SET status = 'overdue' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	if (svc_lifecycle_write(&deed, &statement, keys, NULL) != 1)
+		svc_gate_report_suppressed(SVC_INVOICE, ((Datum *) keys)[1]);
 }
 
 static void
@@ -147,7 +190,7 @@ imply(SvcRowChange *change, const char *action)
 		imply_finalize(change);
 	else if (strcmp(action, "send") == 0)
 		svc_row_set(change, &sent_at_column,
-					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+					TimestampTzGetDatum(svc_clock_now()), false);
 	else if (strcmp(action, "pay") == 0)
 		imply_payment(change);
 	else if (strcmp(action, "void") == 0)
@@ -205,9 +248,29 @@ imply_overdue(SvcRowChange *change)
 	bool		isnull;
 	Datum		due_date = svc_row_new(change, &due_date_column, &isnull);
 
-	if (isnull || DatumGetTimestampTz(due_date) > GetCurrentTransactionStartTimestamp())
+	if (isnull || DatumGetTimestampTz(due_date) > svc_clock_now())
 		svc_lifecycle_refuse_change(change, "it is not due yet",
 									"Wait until due_date has passed, or set one.");
+}
+
+static void
+conclude(SvcRowChange *change, const char *action)
+{
+	SvcSubscriptionKey key;
+	bool		isnull;
+	bool		no_subscription;
+	SvcCall		call;
+
+	key.customer_id = svc_row_new(change, &customer_id_column, &isnull);
+	key.id = svc_row_new(change, &subscription_id_column, &no_subscription);
+	if (no_subscription)
+		return;
+	svc_call_begin(&call, change->fcinfo);
+	if (strcmp(action, "markOverdue") == 0)
+		svc_subscription_unpaid(&key);
+	else if (svc_row_new_is(change, &status_column, "paid") || svc_row_new_is(change, &status_column, "void"))
+		svc_subscription_paid(&key);
+	svc_call_end(&call);
 }
 
 /*

@@ -46,6 +46,7 @@
 #include "statement.h"
 
 static void check_unseen(const SvcRequest *request);
+static Datum overage_of(const SvcGrant *grant);
 static Datum identify(const SvcRequest *request);
 static void flush_log(void);
 pg_noreturn static void report_key_reused(const SvcRequest *request);
@@ -131,16 +132,16 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement_ledger"
 		" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id,"
-		"  idempotency_key, request, answer, metadata, actor, request_id)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16)"
+		"  idempotency_key, request, answer, metadata, actor, request_id, overage)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16, $17)"
 		" ON CONFLICT (customer_id, idempotency_key)"
 		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
-		16, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
-			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID}
+		17, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
+			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID, NUMERICOID}
 	};
 	bool		is_first = request->has_key && line == 0;
-	Datum		values[16];
-	bool		isnull[16] = {false};
+	Datum		values[17];
+	bool		isnull[17] = {false};
 
 	values[0] = request->customer_id;
 	values[1] = grant->id;
@@ -162,11 +163,25 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	isnull[13] = !request->has_metadata || line > 0;
 	values[14] = CStringGetTextDatum(svc_event_actor());
 	values[15] = svc_event_request_id(&isnull[15]);
+	values[16] = overage_of(grant);
+	isnull[16] = svc_amount_sign(values[16]) == 0;
 	if (svc_statement_run(&statement, values, isnull) == 1)
 		return true;
 	if (!is_first)
 		svc_gate_report_unwritten("svc_entitlement_ledger");
 	return false;
+}
+
+/* How much further beyond its limit a grant is used with what is taken. */
+static Datum
+overage_of(const SvcGrant *grant)
+{
+	SvcBalance	after = grant->balance;
+
+	if (!grant->metered || grant->balance.unlimited)
+		return svc_amount_from(0);
+	after.used = svc_amount_add(after.used, grant->taken);
+	return svc_amount_subtract(svc_balance_overage(&after), svc_balance_overage(&grant->balance));
 }
 
 /* Append a row that tells of a change of the grant itself; line 0, no key. */

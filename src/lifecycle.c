@@ -36,7 +36,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
@@ -53,6 +52,7 @@
 
 #include "catalog.h"
 #include "changes.h"
+#include "clock.h"
 #include "compat.h"
 #include "error.h"
 #include "event.h"
@@ -257,6 +257,16 @@ svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *noun_rules)
 }
 
 /*
+ * Let what time has done to a row, which is locked, be written down; true when
+ * there was something.
+ */
+bool
+svc_lifecycle_catch_up(SvcNoun noun, Datum customer_id, Datum id, SvcInstant instant)
+{
+	return rules[noun].catch_up != NULL && rules[noun].catch_up(customer_id, id, instant);
+}
+
+/*
  * Run a statement that writes a noun's rows, and say which action it is.
  *
  * The announcement holds for triggers that this statement fires itself.  What
@@ -324,6 +334,8 @@ svc_lifecycle_refuse_change(SvcRowChange *change, const char *why, const char *h
 
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+			 svc_lifecycle_by_function(change) ?
+			 errmsg("cannot %s %s: %s", change->action, info->name, why) :
 			 errmsg("cannot change %s status from \"%s\" to \"%s\": %s", info->name,
 					svc_row_old_text(change, &status_column),
 					svc_row_new_text(change, &status_column), why),
@@ -394,7 +406,7 @@ before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 	advance_revision(change, event_count(transition, NULL, status));
 	svc_row_default_now(change, &created_at_column);
 	svc_row_set(change, &updated_at_column,
-				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+				TimestampTzGetDatum(svc_clock_now()), false);
 	return svc_row_form(change, trigger->tg_trigtuple);
 }
 
@@ -437,7 +449,7 @@ before_update(FunctionCallInfo fcinfo, SvcNoun noun)
 			advance_revision(change, count);
 	}
 	svc_row_set(change, &updated_at_column,
-				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+				TimestampTzGetDatum(svc_clock_now()), false);
 	return svc_row_form(change, trigger->tg_newtuple);
 }
 
@@ -734,12 +746,14 @@ static const char *
 unreported_columns(SvcRowChange *change, const char *action)
 {
 	const SvcNounInfo *info = svc_noun_info(change->noun);
+	const char *silent = info->silent == NULL ? BOOKKEEPING :
+		psprintf("%s %s", BOOKKEEPING, info->silent);
 
 	if (strcmp(action, "delete") == 0 ||
 		(info->key == SVC_KEY_OF_CUSTOMER && changes_personal_column(change) &&
 		 belongs_to_deleted(change)))
-		return psprintf("%s %s", BOOKKEEPING, info->personal);
-	return BOOKKEEPING;
+		return psprintf("%s %s", silent, info->personal);
+	return silent;
 }
 
 static bool

@@ -8,8 +8,9 @@
 #ifndef SVC_LIFECYCLE_H
 #define SVC_LIFECYCLE_H
 
-#include "compat.h"
+#include "argument.h"
 #include "changes.h"
+#include "compat.h"
 #include "row.h"
 #include "statement.h"
 
@@ -27,6 +28,13 @@ typedef struct SvcSideEvent
  */
 typedef struct SvcLifecycleRules
 {
+	/*
+	 * Before an action of a function of svc, with the row locked: writes down
+	 * what time has done to it, and returns whether there was something.
+	 * "instant" is what the action is for.
+	 */
+	bool		(*catch_up) (Datum customer_id, Datum id, SvcInstant instant);
+
 	/*
 	 * In the BEFORE trigger, first: checks the new row, and may set columns
 	 * of it, the status included.
@@ -66,6 +74,8 @@ typedef struct SvcDeed
 
 extern void svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *rules);
 
+extern bool svc_lifecycle_catch_up(SvcNoun noun, Datum customer_id, Datum id,
+								   SvcInstant instant);
 extern uint64 svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 								  Datum *values, const bool *isnull);
 extern uint64 svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,

@@ -424,6 +424,13 @@ append_copied(StringInfo sql, const Moved *what, const char *column)
 		append_renamed(sql, column, PARAM_KEYS);
 		return;
 	}
+	/* one of two that have the same plan now */
+	if (strcmp(column, "allow_duplicate") == 0)
+	{
+		appendStringInfoString(sql, "t.allow_duplicate OR EXISTS (SELECT FROM @extschema@.svc_subscription s"
+							   " WHERE s.customer_id = $2 AND s.plan_id = t.plan_id)");
+		return;
+	}
 	/* a retry of the call that made a hold is told its id */
 	if (what->has_keys && strcmp(column, "answer") == 0)
 	{

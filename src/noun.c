@@ -25,9 +25,9 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "entitlement", .short_name = "entitlement", .table = "svc_entitlement",
 		.title = "Entitlement", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "used_amount held_amount rollover_amount remaining_amount usage_percent"
-		" alerted_percent ledger_seq",
+		" alerted_percent ledger_seq changes_at usage_noted",
 		.maintained = "used_amount held_amount rollover_amount alerted_percent ledger_seq"
-		" reset_at last_reset_at code",
+		" reset_at last_reset_at changes_at usage_noted code",
 		.personal = "",
 	},
 	[SVC_CUSTOMER_USAGE] = {
@@ -54,9 +54,11 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_SUBSCRIPTION] = {
 		.name = "subscription", .short_name = "subscription", .table = "svc_subscription",
 		.title = "Subscription", .key = SVC_KEY_OF_CUSTOMER,
-		.counters = "on_trial",
-		.maintained = "",
+		.counters = "on_trial due_at next_billing_date usage_this_period",
+		.maintained = "terms terms_revision scheduled_at scheduled_action scheduled_price"
+		" scheduled_billing_cycle scheduled_carry_usage",
 		.personal = "cancellation_reason",
+		.silent = "due_at usage_this_period terms",
 	},
 	[SVC_ORDER] = {
 		.name = "order", .short_name = "order", .table = "svc_order",

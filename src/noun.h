@@ -48,11 +48,13 @@ typedef struct SvcNounInfo
 	 * Space-separated column lists.  A change of counters alone is no event.
 	 * Maintained columns are written by svc's functions only.  Personal
 	 * columns tell who a customer is: they are what a tombstone loses, in the
-	 * changes of its events, too.
+	 * changes of its events, too.  Silent columns follow from others, or are
+	 * too long; the changes of events leave them out.
 	 */
 	const char *counters;
 	const char *maintained;
 	const char *personal;
+	const char *silent;			/* or NULL */
 } SvcNounInfo;
 
 extern const SvcNounInfo *svc_noun_info(SvcNoun noun);

@@ -37,6 +37,7 @@
 #include "amount.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clock.h"
 #include "compat.h"
 #include "error.h"
 #include "gate.h"
@@ -44,33 +45,9 @@
 #include "period.h"
 #include "plan_grant.h"
 
-#define GRANT_COLUMNS		12
+#define GRANT_COLUMNS		13
 #define CODE_SHOWN_MAX		100 /* of a code or key, in a message */
 #define CODES_MAX			1000	/* of one plan */
-
-/* What a plan grants, a row per code. */
-#define PLAN_GRANTS \
-	"SELECT d.code, (d.def ->> 'limit')::numeric AS limit_amount," \
-	"  coalesce((d.def ->> 'unlimited')::boolean, false) AS unlimited, d.def -> 'value' AS value," \
-	"  d.def ->> 'reset_period' AS reset_period, (d.def ->> 'rollover_max')::numeric AS rollover_max," \
-	"  coalesce(d.def ->> 'overage', CASE WHEN p.overage_enabled" \
-	"   AND coalesce(d.def ? 'limit', false) THEN 'allow' ELSE 'deny' END) AS overage," \
-	"  (d.def ->> 'overage_limit')::numeric AS overage_limit," \
-	"  coalesce((d.def ->> 'carry_overage')::boolean, false) AS carry_overage," \
-	"  (SELECT array_agg(a.value::integer ORDER BY a.value::integer)" \
-	"   FROM jsonb_array_elements_text(d.def -> 'alert_percents') a) AS alert_percents," \
-	"  coalesce((d.def ->> 'priority')::integer, 100) AS priority," \
-	"  coalesce((d.def ->> 'per_unit')::boolean, true) AS per_unit" \
-	" FROM @extschema@.svc_plan p CROSS JOIN LATERAL (" \
-	"  SELECT e.key AS code, CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value" \
-	"    WHEN 'number' THEN jsonb_build_object('limit', e.value) ELSE '{}' END AS def" \
-	"   FROM jsonb_each(p.limits) e" \
-	"  UNION ALL SELECT 'executions', jsonb_build_object('limit', p.executions_per_month, 'reset_period', 'monthly')" \
-	"   WHERE p.executions_per_month IS NOT NULL AND NOT coalesce(p.limits ? 'executions', false)" \
-	"  UNION ALL SELECT DISTINCT c.code, '{}'::jsonb FROM unnest(p.entitlements) c (code)" \
-	"   WHERE NOT coalesce(p.limits ? c.code, false)" \
-	"    AND NOT (c.code = 'executions' AND p.executions_per_month IS NOT NULL)) d" \
-	" WHERE p.id = "
 
 /* What a definition can have, and of which JSON type; any for "value". */
 static const struct
@@ -84,6 +61,7 @@ static const struct
 	{"alert_percents", jbvArray}, {"priority", jbvNumeric}, {"per_unit", jbvBool},
 };
 
+static void run(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key);
 static void check_definition(const char *code, JsonbValue *value);
 static void check_member(const char *code, const char *key, JsonbValue *value);
 static bool has_type(const JsonbValue *value, enum jbvType type);
@@ -97,66 +75,102 @@ static void append_component(StringInfo pointer, const char *name);
 pg_noreturn static void report_bad_limits(const char *problem, const char *code, const char *key,
 										  const char *hint);
 
-PG_FUNCTION_INFO_V1(svc_plan_grants);
+PG_FUNCTION_INFO_V1(svc_plan_terms);
+PG_FUNCTION_INFO_V1(svc_terms_grants);
 
 /*
- * svc_plan_grants(plan_id) -> what the plan grants, a row per code
+ * svc_plan_terms(plan_id) -> what the plan promises, as a subscription keeps it
  */
 Datum
-svc_plan_grants(PG_FUNCTION_ARGS)
+svc_plan_terms(PG_FUNCTION_ARGS)
 {
-	static SvcStatement statement = {PLAN_GRANTS "$1 ORDER BY 1", 1, {TEXTOID}};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	static SvcStatement statement = {
+		"SELECT jsonb_build_object('limits', limits, 'entitlements', to_jsonb(entitlements),"
+		"  'executions_per_month', executions_per_month, 'overage_enabled', overage_enabled,"
+		"  'overage_price', overage_price)"
+		" FROM @extschema@.svc_plan WHERE id = $1",
+		1, {TEXTOID}
+	};
 	Datum		plan_id = svc_argument_id(fcinfo, 0, "plan id");
-	SvcFoundRow row;
+	Datum		terms;
+	bool		isnull;
+	SvcCall		call;
+
+	svc_call_begin(&call, fcinfo);
+	if (svc_statement_read(&statement, &plan_id, NULL) == 0)
+		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
+	terms = svc_call_keep(&call, svc_statement_value(0, 1, &isnull));
+	svc_call_end(&call);
+	return terms;
+}
+
+/*
+ * svc_terms_grants(terms, quantity, billing_cycle, addons)
+ *	-> what is granted under these terms, a row per plan and code
+ */
+Datum
+svc_terms_grants(PG_FUNCTION_ARGS)
+{
+	static SvcStatement statement = {
+		"SELECT t.addon_id, d.code, (d.def ->> 'limit')::numeric * u.quantity,"
+		"  coalesce((d.def ->> 'unlimited')::boolean, false), d.def -> 'value',"
+		"  CASE WHEN u.is_counted THEN coalesce(d.def ->> 'reset_period', $3) END,"
+		"  (d.def ->> 'rollover_max')::numeric * u.quantity,"
+		"  coalesce(d.def ->> 'overage', CASE WHEN (t.terms -> 'overage_enabled') = 'true'"
+		"   AND d.def ? 'limit' THEN 'allow' ELSE 'deny' END),"
+		"  (d.def ->> 'overage_limit')::numeric * u.quantity,"
+		"  coalesce((d.def ->> 'carry_overage')::boolean, false),"
+		"  (SELECT array_agg(a.value::integer ORDER BY a.value::integer)"
+		"   FROM jsonb_array_elements_text(d.def -> 'alert_percents') a),"
+		"  coalesce((d.def ->> 'priority')::integer, 100),"
+		"  coalesce((d.def ->> 'per_unit')::boolean, true)"
+		" FROM (SELECT NULL AS addon_id, $1 AS terms, $2 AS quantity"
+		"  UNION ALL SELECT key, value -> 'terms', (value ->> 'quantity')::integer FROM jsonb_each($4)) t"
+		" CROSS JOIN LATERAL (SELECT nullif(t.terms -> 'limits', 'null') AS limits,"
+		"  nullif(t.terms -> 'executions_per_month', 'null') AS executions) l"
+		" CROSS JOIN LATERAL ("
+		"  SELECT e.key AS code, CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value"
+		"    WHEN 'number' THEN jsonb_build_object('limit', e.value) ELSE '{}' END AS def"
+		"   FROM jsonb_each(l.limits) e"
+		"  UNION ALL SELECT 'executions', jsonb_build_object('limit', l.executions, 'reset_period', 'monthly')"
+		"   WHERE l.executions IS NOT NULL AND NOT coalesce(l.limits ? 'executions', false)"
+		"  UNION ALL SELECT DISTINCT c.code, '{}'::jsonb"
+		"   FROM jsonb_array_elements_text(nullif(t.terms -> 'entitlements', 'null')) c (code)"
+		"   WHERE NOT coalesce(l.limits ? c.code, false)"
+		"    AND NOT (c.code = 'executions' AND l.executions IS NOT NULL)) d"
+		" CROSS JOIN LATERAL (SELECT"
+		"  CASE WHEN (d.def -> 'per_unit') = 'false' THEN 1 ELSE t.quantity END AS quantity,"
+		"  d.def ? 'limit' OR coalesce((d.def -> 'unlimited') = 'true', false) AS is_counted) u"
+		" ORDER BY t.addon_id NULLS FIRST, d.code",
+		4, {JSONBOID, INT4OID, TEXTOID, JSONBOID}
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[4];
+	bool		isnull[4];
 	uint64		rows;
 	SvcCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < 4; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		isnull[i] = PG_ARGISNULL(i);
+	}
+	if (isnull[0])
+		return (Datum) 0;
 	svc_call_begin(&call, fcinfo);
-	svc_gate_read_row(&row, SVC_PLAN, (Datum) 0, plan_id);
-	rows = svc_statement_read(&statement, &plan_id, NULL);
+	rows = svc_statement_read(&statement, values, isnull);
 	for (uint64 n = 0; n < rows; n++)
 	{
-		Datum		values[GRANT_COLUMNS];
-		bool		isnull[GRANT_COLUMNS];
+		Datum		columns[GRANT_COLUMNS];
+		bool		nulls[GRANT_COLUMNS];
 
 		for (int i = 0; i < GRANT_COLUMNS; i++)
-			values[i] = svc_statement_value(n, i + 1, &isnull[i]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+			columns[i] = svc_statement_value(n, i + 1, &nulls[i]);
+		tuplestore_putvalues(result->setResult, result->setDesc, columns, nulls);
 	}
 	svc_call_end(&call);
 	return (Datum) 0;
-}
-
-/* Grant a subscriber all that a plan grants. */
-void
-svc_plan_grant_all(const SvcPlanTerms *terms)
-{
-	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
-	static SvcStatement statement = {
-		"INSERT INTO @extschema@.svc_entitlement"
-		" (customer_id, subscription_id, plan_id, source_id, source, code, name, type, limit_amount, unlimited,"
-		"  value, reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
-		"  alert_percents, priority)"
-		" SELECT $1, $2, $3, $3, $4, g.code, g.code,"
-		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN 'quota' ELSE 'feature' END,"
-		"  g.limit_amount * CASE WHEN g.per_unit THEN $5 ELSE 1 END, g.unlimited, g.value,"
-		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
-		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN $7 END, g.rollover_max, g.overage,"
-		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority"
-		" FROM (" PLAN_GRANTS "$3) g"
-		/* those that it has already are changed, not granted again */
-		" WHERE NOT EXISTS (SELECT FROM @extschema@.svc_entitlement e"
-		"  WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.code = g.code AND e.source = $4"
-		"  AND e.status <> 'revoked') ORDER BY g.code",
-		7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[7] = {terms->customer_id, terms->subscription_id, terms->plan_id,
-		CStringGetTextDatum(terms->source), Int32GetDatum(terms->quantity), terms->billing_cycle,
-	terms->anchor};
-
-	svc_lifecycle_write(&grant, &statement, values, NULL);
 }
 
 /*
@@ -164,53 +178,199 @@ svc_plan_grant_all(const SvcPlanTerms *terms)
  * codes do.
  */
 void
-svc_plan_lock_grants(const SvcPlanTerms *terms)
+svc_plan_lock_grants(const SvcSubscriptionKey *key)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_entitlement"
 		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY code, id FOR NO KEY UPDATE",
 		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {terms->customer_id, terms->subscription_id};
 
-	svc_statement_run(&statement, values, NULL);
+	run(NULL, &statement, key);
 }
 
 /*
- * Bring a subscriber's grants, which are locked, from what they are to what a plan grants: codes
- * that both have keep what was used; codes that the plan lacks end; new ones
- * are granted.
+ * Bring the grants of a subscription, which are locked, from what they are to
+ * what its terms say: codes that both have keep what was used; codes that the
+ * terms lack end; new ones are granted.
  */
 void
-svc_plan_change_all(const SvcPlanTerms *terms)
+svc_plan_grant(const SvcSubscriptionKey *key)
 {
 	static const SvcDeed revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
 	.note = {"reason", NULL, "the subscription's plan does not grant it"}};
 	static const SvcDeed update = {.noun = SVC_ENTITLEMENT, .action = "update"};
+	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
 	static SvcStatement end = {
-		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND source = $4 AND status <> 'revoked'"
-		"  AND NOT EXISTS (SELECT FROM (" PLAN_GRANTS "$3) g WHERE g.code = e.code)",
-		4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked', changes_at = NULL"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial', 'addon') AND status <> 'revoked'"
+		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_subscription s,"
+		"   @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
+		"   WHERE s.customer_id = $1 AND s.id = $2 AND g.code = e.code"
+		"    AND (g.addon_id IS NULL) = (e.source <> 'addon')"
+		"    AND (g.addon_id = e.source_id) IS NOT FALSE)",
+		2, {TEXTOID, TEXTOID}
 	};
 	static SvcStatement change = {
-		"UPDATE @extschema@.svc_entitlement e SET plan_id = $3, source_id = $3,"
-		"  limit_amount = g.limit_amount * CASE WHEN g.per_unit THEN $5 ELSE 1 END,"
-		"  unlimited = g.unlimited, value = g.value,"
-		"  reset_period = CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
+		"UPDATE @extschema@.svc_entitlement e SET plan_id = coalesce(g.addon_id, s.plan_id),"
+		"  source_id = coalesce(g.addon_id, s.plan_id), limit_amount = g.limit_amount,"
+		"  unlimited = g.unlimited, value = g.value, reset_period = g.reset_period,"
+		"  reset_anchor = CASE WHEN g.reset_period IS NOT NULL THEN s.billing_anchor END,"
 		"  rollover_max = g.rollover_max, overage = g.overage, overage_limit = g.overage_limit,"
-		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority"
-		" FROM (" PLAN_GRANTS "$3) g"
-		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.source = $4 AND e.status <> 'revoked'"
-		"  AND e.code = g.code",
-		6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID}
+		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority,"
+		"  source = CASE WHEN e.source = 'trial' AND s.status <> 'trialing' THEN 'plan' ELSE e.source END"
+		" FROM @extschema@.svc_subscription s,"
+		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
+		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.status <> 'revoked'"
+		"  AND s.customer_id = $1 AND s.id = $2 AND g.code = e.code"
+		"  AND CASE WHEN g.addon_id IS NULL THEN e.source IN ('plan', 'trial')"
+		"   ELSE e.source = 'addon' AND e.source_id = g.addon_id END",
+		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[6] = {terms->customer_id, terms->subscription_id, terms->plan_id,
-	CStringGetTextDatum(terms->source), Int32GetDatum(terms->quantity), terms->billing_cycle};
+	static SvcStatement add = {
+		"INSERT INTO @extschema@.svc_entitlement"
+		" (customer_id, subscription_id, plan_id, source_id, source, code, name, type, limit_amount, unlimited,"
+		"  value, reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
+		"  alert_percents, priority)"
+		" SELECT $1, $2, coalesce(g.addon_id, s.plan_id), coalesce(g.addon_id, s.plan_id),"
+		"  CASE WHEN g.addon_id IS NOT NULL THEN 'addon' WHEN s.status = 'trialing' THEN 'trial' ELSE 'plan' END,"
+		"  g.code, g.code, CASE WHEN g.reset_period IS NOT NULL THEN 'quota' ELSE 'feature' END,"
+		"  g.limit_amount, g.unlimited, g.value, g.reset_period,"
+		"  CASE WHEN g.reset_period IS NOT NULL THEN s.billing_anchor END, g.rollover_max, g.overage,"
+		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority"
+		" FROM @extschema@.svc_subscription s,"
+		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
+		" WHERE s.customer_id = $1 AND s.id = $2"
+		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_entitlement e"
+		"   WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.code = g.code AND e.status <> 'revoked'"
+		"    AND CASE WHEN g.addon_id IS NULL THEN e.source IN ('plan', 'trial')"
+		"     ELSE e.source = 'addon' AND e.source_id = g.addon_id END)"
+		" ORDER BY g.code, g.addon_id",
+		2, {TEXTOID, TEXTOID}
+	};
 
-	svc_lifecycle_write(&revoke, &end, values, NULL);
-	svc_lifecycle_write(&update, &change, values, NULL);
-	svc_plan_grant_all(terms);
+	run(&revoke, &end, key);
+	run(&update, &change, key);
+	run(&grant, &add, key);
+}
+
+/*
+ * End what the plan itself grants, so that it is granted anew, with nothing
+ * used.
+ */
+void
+svc_plan_forget_usage(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
+	.note = {"reason", NULL, "the subscription's plan has changed"}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'revoked', changes_at = NULL"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial') AND status <> 'revoked'",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	svc_plan_lock_grants(key);
+	run(&revoke, &statement, key);
+}
+
+/* A paused subscription grants nothing. */
+void
+svc_plan_suspend(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed suspend = {.noun = SVC_ENTITLEMENT, .action = "suspend",
+	.note = {"reason", NULL, "the subscription is paused"}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'suspended'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status IN ('active', 'exhausted')",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	run(&suspend, &statement, key);
+}
+
+/* Plain SQL, because only the row's own rule knows which of them are exhausted. */
+void
+svc_plan_resume(const SvcSubscriptionKey *key)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'active'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status = 'suspended'",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	run(NULL, &statement, key);
+}
+
+/* The subscription has ended. */
+void
+svc_plan_revoke(const SvcSubscriptionKey *key, const char *reason)
+{
+	SvcDeed		revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke", .note = {"reason", NULL, reason}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement SET status = 'revoked', changes_at = NULL"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked'",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	run(&revoke, &statement, key);
+}
+
+/*
+ * Say in the grants when something will change them, so that a consume from
+ * then on has it written down first (subscription_due.c).
+ */
+void
+svc_plan_note_change(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed count = {.noun = SVC_ENTITLEMENT, .action = "consume", .counters_only = true};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_entitlement e SET changes_at = s.changes_at"
+		" FROM (SELECT CASE WHEN status = 'trialing' OR cancel_at_period_end OR scheduled_plan_id IS NOT NULL"
+		"   THEN due_at END AS changes_at"
+		"  FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2) s"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked' AND e.changes_at IS DISTINCT FROM s.changes_at",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	run(&count, &statement, key);
+}
+
+/*
+ * Say in the subscription what was used of its grants, which are locked, and in
+ * them that it is said.
+ */
+void
+svc_plan_note_usage(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed update = {.noun = SVC_SUBSCRIPTION, .action = "update", .counters_only = true};
+	static const SvcDeed count = {.noun = SVC_ENTITLEMENT, .action = "consume", .counters_only = true};
+	static SvcStatement usage = {
+		"UPDATE @extschema@.svc_subscription"
+		" SET usage_this_period = @extschema@.svc_subscription_usage(customer_id, id, $3)"
+		" WHERE customer_id = $1 AND id = $2",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	static SvcStatement noted = {
+		"UPDATE @extschema@.svc_entitlement SET usage_noted = true"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND NOT usage_noted",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
+
+	svc_lifecycle_write(&update, &usage, values, NULL);
+	run(&count, &noted, key);
+}
+
+/* Run a statement about the grants of a subscription; "deed" or plain SQL. */
+static void
+run(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key)
+{
+	Datum		values[2] = {key->customer_id, key->id};
+
+	if (deed != NULL)
+		svc_lifecycle_write(deed, statement, values, NULL);
+	else
+		svc_statement_run(statement, values, NULL);
 }
 
 /* Refuse limits that do not define grants; NULL defines none. */

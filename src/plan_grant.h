@@ -11,21 +11,21 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
-/* Whose grants they are, and for what. */
-typedef struct SvcPlanTerms
+/* Whose grants they are. */
+typedef struct SvcSubscriptionKey
 {
 	Datum		customer_id;
-	Datum		subscription_id;
-	Datum		plan_id;
-	const char *source;			/* plan, trial or addon */
-	int32		quantity;		/* limits are for one */
-	Datum		billing_cycle;	/* resets follow it, unless the plan says otherwise */
-	Datum		anchor;			/* of the resets */
-} SvcPlanTerms;
+	Datum		id;
+} SvcSubscriptionKey;
 
 extern void svc_plan_check_limits(Jsonb *limits);
-extern void svc_plan_grant_all(const SvcPlanTerms *terms);
-extern void svc_plan_lock_grants(const SvcPlanTerms *terms);
-extern void svc_plan_change_all(const SvcPlanTerms *terms);
+extern void svc_plan_lock_grants(const SvcSubscriptionKey *key);
+extern void svc_plan_grant(const SvcSubscriptionKey *key);
+extern void svc_plan_forget_usage(const SvcSubscriptionKey *key);
+extern void svc_plan_suspend(const SvcSubscriptionKey *key);
+extern void svc_plan_resume(const SvcSubscriptionKey *key);
+extern void svc_plan_revoke(const SvcSubscriptionKey *key, const char *reason);
+extern void svc_plan_note_usage(const SvcSubscriptionKey *key);
+extern void svc_plan_note_change(const SvcSubscriptionKey *key);
 
 #endif							/* SVC_PLAN_GRANT_H */

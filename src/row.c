@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -20,6 +19,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "row.h"
 
 static bool compare_column(SvcRowChange *change, int index);
@@ -34,6 +34,7 @@ svc_row_open(Relation rel, SvcNoun noun, HeapTuple old_tuple, HeapTuple new_tupl
 	change->rel = rel;
 	change->noun = noun;
 	change->is_insert = old_tuple == NULL;
+	change->memory = CurrentMemoryContext;
 
 	change->new_values = palloc(desc->natts * sizeof(Datum));
 	change->new_isnull = palloc(desc->natts * sizeof(bool));
@@ -141,11 +142,20 @@ svc_row_old_text(SvcRowChange *change, SvcColumn *column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+/* Set a column; a value that was made within a call is saved from it. */
 void
 svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value, bool isnull)
 {
 	int			index = svc_column_index(RelationGetDescr(change->rel), column);
 
+	if (!isnull && CurrentMemoryContext != change->memory)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(change->rel), index);
+		MemoryContext old = MemoryContextSwitchTo(change->memory);
+
+		value = datumCopy(value, att->attbyval, att->attlen);
+		MemoryContextSwitchTo(old);
+	}
 	change->new_values[index] = value;
 	change->new_isnull[index] = isnull;
 	change->replaced[index] = true;
@@ -171,7 +181,7 @@ svc_row_default_now(SvcRowChange *change, SvcColumn *column)
 	(void) svc_row_new(change, column, &isnull);
 	if (isnull)
 		svc_row_set(change, column,
-					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+					TimestampTzGetDatum(svc_clock_now()), false);
 }
 
 /*
@@ -186,7 +196,7 @@ svc_row_imply_now(SvcRowChange *change, SvcColumn *column)
 	(void) svc_row_new(change, column, &isnull);
 	if (isnull || change->is_insert || !svc_row_column_differs(change, column))
 		svc_row_set(change, column,
-					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+					TimestampTzGetDatum(svc_clock_now()), false);
 }
 
 /* Has a text column of the new row this value? */

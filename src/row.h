@@ -34,6 +34,7 @@ typedef struct SvcRowChange
 	const char *action;			/* announced by a function of svc, or NULL */
 	bool		counters_only;	/* announced, too: no part of the row's life */
 	FunctionCallInfo fcinfo;	/* of the trigger, for who needs a call */
+	MemoryContext memory;		/* where new values belong */
 
 	bool		is_insert;		/* then there are no old values */
 	Datum	   *old_values;

@@ -1,349 +1,376 @@
 /*-------------------------------------------------------------------------
  *
  * subscription.c
- *	  Subscriptions: their actions, and what these imply.
+ *	  Subscriptions: creating them, and their actions.
+ *
+ * What a row implies stands in subscription_rule.c, what time does to it in
+ * subscription_due.c.  Every function here works for an instant, the present
+ * unless its argument "at" says otherwise, and begins by writing down what was
+ * due before.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "action.h"
 #include "argument.h"
+#include "attempt.h"
 #include "catalog.h"
+#include "clock.h"
+#include "compat.h"
 #include "error.h"
 #include "lifecycle.h"
-#include "period.h"
+#include "offer.h"
 #include "plan_grant.h"
+#include "property.h"
 #include "statement.h"
 #include "subscription.h"
+#include "subscription_due.h"
+#include "subscription_rule.h"
 
-static SvcColumn status_column = {"status"};
-static SvcColumn on_trial_column = {"on_trial", BOOLOID};
-static SvcColumn started_at_column = {"started_at", TIMESTAMPTZOID};
-static SvcColumn ended_at_column = {"ended_at", TIMESTAMPTZOID};
-static SvcColumn cancelled_at_column = {"cancelled_at", TIMESTAMPTZOID};
-static SvcColumn trial_start_column = {"trial_start", TIMESTAMPTZOID};
-static SvcColumn trial_end_column = {"trial_end", TIMESTAMPTZOID};
-static SvcColumn billing_anchor_column = {"billing_anchor", TIMESTAMPTZOID};
-static SvcColumn current_period_start_column = {"current_period_start", TIMESTAMPTZOID};
-static SvcColumn id_column = {"id"};
-static SvcColumn customer_id_column = {"customer_id"};
-static SvcColumn plan_id_column = {"plan_id"};
-static SvcColumn quantity_column = {"quantity", INT4OID};
-static SvcColumn billing_cycle_column = {"billing_cycle"};
-static SvcColumn entitlements_column = {"entitlements", TEXTARRAYOID};
-static SvcColumn usage_limits_column = {"usage_limits", JSONBOID};
+#define TRIAL_DAYS_MAX	3650
 
-static void check(SvcRowChange *change);
-static void check_quantity(SvcRowChange *change);
-static void check_plan(SvcRowChange *change);
-static bool grants_change(SvcRowChange *change);
-static bool plan_exists(SvcRowChange *change, Datum plan_id);
-static void list_entitlements(SvcRowChange *change);
-static void imply(SvcRowChange *change, const char *action);
-static void conclude(SvcRowChange *change, const char *action);
-static SvcPlanTerms terms_of(SvcRowChange *change);
-static void become_plan(const SvcPlanTerms *terms);
-static void suspend_all(const SvcPlanTerms *terms);
-static void resume_all(const SvcPlanTerms *terms);
-static void revoke_all(const SvcPlanTerms *terms, const char *action);
-static void end_trial(SvcRowChange *change);
-static void prepare_resume(SvcActionCall *call);
-static void prepare_cancel(SvcActionCall *call);
-static void prepare_renew(SvcActionCall *call);
+/* Arguments of svc_create_subscription(). */
+enum
+{
+	NEW_CUSTOMER_ID,
+	NEW_PLAN_ID,
+	NEW_QUANTITY,
+	NEW_TRIAL_DAYS,
+	NEW_BILLING_ANCHOR,
+	NEW_ADDONS,
+	NEW_ALLOW_DUPLICATE,
+	NEW_PROPERTIES,
+	NEW_AT,
+};
+
+/* A call of svc_create_subscription(), for the clock to run. */
+typedef struct Creation
+{
+	FunctionCallInfo fcinfo;
+	Datum		id;
+} Creation;
+
+/* A batch of subscribers that get other terms. */
+typedef struct Migration
+{
+	Datum		to_plan_id;
+	bool		leaves;			/* for another plan */
+	bool		with_price;
+	bool		carries_usage;
+	TimestampTz at;
+	SvcSubscriptionKey key;		/* the one whose turn it is */
+} Migration;
+
+static void create(void *state);
+static void refuse_doubled(Jsonb *properties);
+static Datum new_properties(FunctionCallInfo fcinfo, Jsonb *properties);
+static TimestampTz trial_end(FunctionCallInfo fcinfo, Jsonb *properties);
 static void prepare_change(SvcActionCall *call);
+static void read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end);
+static void refuse_second(SvcActionCall *call, Datum plan_id);
+static void prepare_cancel(SvcActionCall *call);
+static void prepare_uncancel(SvcActionCall *call);
+static void prepare_resume(SvcActionCall *call);
+static void migrate_one(void *state);
+static void renew_terms(void *state);
 
 static const SvcAction actions[] = {
 	{"svc_resume_subscription", SVC_SUBSCRIPTION, "resume", NULL, prepare_resume},
 	{"svc_upgrade_subscription", SVC_SUBSCRIPTION, "upgrade", NULL, prepare_change},
 	{"svc_downgrade_subscription", SVC_SUBSCRIPTION, "downgrade", NULL, prepare_change},
 	{"svc_cancel_subscription", SVC_SUBSCRIPTION, "cancel", NULL, prepare_cancel},
-	{"svc_renew_subscription", SVC_SUBSCRIPTION, "renew", NULL, prepare_renew},
+	{"svc_uncancel_subscription", SVC_SUBSCRIPTION, "update", NULL, prepare_uncancel},
 };
+
+PG_FUNCTION_INFO_V1(svc_create_subscription);
+PG_FUNCTION_INFO_V1(svc_migrate_subscribers);
 
 void
 svc_subscription_init(void)
 {
-	static const SvcLifecycleRules rules = {.check = check, .imply = imply, .conclude = conclude};
-
-	svc_lifecycle_set_rules(SVC_SUBSCRIPTION, &rules);
+	svc_subscription_rule_init();
 	svc_action_register(actions, lengthof(actions));
 }
 
 /*
- * on_trial is derived, whatever is written to it; the anchor is the start of
- * the first period; and nobody subscribes to a plan that is closed.
+ * svc_create_subscription(customer_id, plan_id, quantity, trial_days,
+ *						   billing_anchor, addons, allow_duplicate, properties,
+ *						   at) -> id
+ *
+ * Locks: the customer, FOR KEY SHARE, and the plans, FOR SHARE.
  */
-static void
-check(SvcRowChange *change)
+Datum
+svc_create_subscription(PG_FUNCTION_ARGS)
 {
-	bool		isnull;
-	Datum		start = svc_row_new(change, &current_period_start_column, &isnull);
+	Datum		customer_id = svc_argument_id(fcinfo, NEW_CUSTOMER_ID, "customer id");
+	TimestampTz at = svc_argument_at(fcinfo, NEW_AT);
+	Creation	creation = {.fcinfo = fcinfo};
+	Datum		id;
+	SvcCall		call;
 
-	if (!isnull)
+	(void) svc_argument_id(fcinfo, NEW_PLAN_ID, "plan id");
+	(void) svc_argument_bool(fcinfo, NEW_ALLOW_DUPLICATE, "allow_duplicate");
+	svc_argument_not_null(fcinfo, NEW_PROPERTIES, "properties");
+	svc_call_begin(&call, fcinfo);
+	svc_gate_customer(customer_id, "a new subscription");
+	svc_clock_run_at(at, create, &creation);
+	id = svc_call_keep(&call, creation.id);
+	svc_call_end(&call);
+	return id;
+}
+
+static void
+create(void *state)
+{
+	Creation   *creation = state;
+	FunctionCallInfo fcinfo = creation->fcinfo;
+	Jsonb	   *properties = PG_GETARG_JSONB_P(NEW_PROPERTIES);
+
+	if (JB_ROOT_IS_OBJECT(properties))
 	{
-		(void) svc_row_new(change, &billing_anchor_column, &isnull);
-		if (isnull)
-			svc_row_set(change, &billing_anchor_column, start, false);
+		refuse_doubled(properties);
+		properties = DatumGetJsonbP(new_properties(fcinfo, properties));
 	}
-	check_quantity(change);
-	if (change->is_insert || svc_row_column_differs(change, &plan_id_column))
-		check_plan(change);
-	if (grants_change(change))
-		list_entitlements(change);
-	svc_row_set(change, &on_trial_column,
-				BoolGetDatum(svc_row_new_is(change, &status_column, "trialing")), false);
+	creation->id = svc_property_insert(SVC_SUBSCRIPTION, PG_GETARG_DATUM(NEW_CUSTOMER_ID), properties);
 }
 
+/* What is an argument is no property here: the two could differ. */
 static void
-check_quantity(SvcRowChange *change)
+refuse_doubled(Jsonb *properties)
 {
-	bool		isnull;
-	Datum		quantity = svc_row_new(change, &quantity_column, &isnull);
+	static const char *const arguments[] = {"plan_id", "quantity", "billing_anchor", "addons",
+	"allow_duplicate"};
 
-	if (!isnull && DatumGetInt32(quantity) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("quantity must be greater than 0"),
-				 errdetail("It is %d.", DatumGetInt32(quantity)),
-				 errhint("Cancel the subscription to end it.")));
+	for (int i = 0; i < lengthof(arguments); i++)
+	{
+		if (getKeyJsonValueFromContainer(&properties->root, arguments[i], strlen(arguments[i]), NULL) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_SVC_UNKNOWN_PROPERTY),
+					 errmsg("property \"%s\" of subscription cannot be set here", arguments[i]),
+					 errdetail("It is an argument of svc_create_subscription()."),
+					 errhint("Pass it as %s => ....", arguments[i])));
+	}
 }
 
-static void
-check_plan(SvcRowChange *change)
+/* All that the row is to have, as one object. */
+static Datum
+new_properties(FunctionCallInfo fcinfo, Jsonb *properties)
 {
 	static SvcStatement statement = {
-		"SELECT status::text FROM @extschema@.svc_plan WHERE id = $1 FOR SHARE",
-		1, {TEXTOID}
+		"SELECT $1 || jsonb_build_object('plan_id', $2, 'quantity', coalesce($3, 1), 'billing_anchor', $4,"
+		"  'addons', $5, 'allow_duplicate', $6) ||"
+		" CASE WHEN $7 IS NULL THEN '{}' ELSE jsonb_build_object('status', 'trialing', 'trial_start', $8,"
+		"  'trial_end', $7) END",
+		8, {JSONBOID, TEXTOID, INT4OID, TIMESTAMPTZOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	bool		isnull;
-	Datum		plan_id = svc_row_new(change, &plan_id_column, &isnull);
-	char	   *status = NULL;
-	SvcCall		call;
+	TimestampTz end = trial_end(fcinfo, properties);
+	Datum		values[8];
+	bool		isnull[8] = {false};
 
-	/* what is null or unknown is for the column and its foreign key to refuse */
-	if (isnull)
-		return;
-	svc_call_begin(&call, change->fcinfo);
-	if (svc_statement_run(&statement, &plan_id, NULL) > 0)
-		status = svc_statement_text(0, 1);
-	if (status != NULL && strcmp(status, "active") != 0 && strcmp(status, "hidden") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
-				 errmsg("plan \"%s\" is closed to new subscribers", TextDatumGetCString(plan_id)),
-				 errdetail("It has status \"%s\".", status),
-				 errhint("Choose a plan whose status is \"active\" or \"hidden\".")));
-	svc_call_end(&call);
-}
-
-/* Does what the subscriber is granted depend on this change? */
-static bool
-grants_change(SvcRowChange *change)
-{
-	return change->is_insert || svc_row_column_differs(change, &plan_id_column) ||
-		svc_row_column_differs(change, &quantity_column) ||
-		svc_row_column_differs(change, &billing_cycle_column);
-}
-
-/* The codes that the plan grants, and their limits, stand in the row, too. */
-static void
-list_entitlements(SvcRowChange *change)
-{
-	static SvcStatement statement = {
-		"SELECT array_agg(code ORDER BY code), jsonb_object_agg(code,"
-		"   limit_amount * CASE WHEN per_unit THEN $2 ELSE 1 END) FILTER (WHERE limit_amount IS NOT NULL)"
-		" FROM @extschema@.svc_plan_grants($1)",
-		2, {TEXTOID, INT4OID}
-	};
-	bool		isnull[2] = {false};
-	Datum		values[2];
-	Datum		list;
-	SvcCall		call;
-
-	values[0] = svc_row_new(change, &plan_id_column, &isnull[0]);
-	values[1] = svc_row_new(change, &quantity_column, &isnull[1]);
-	/* what is null or unknown is for the column and its foreign key to refuse */
-	if (isnull[0] || isnull[1] || !plan_exists(change, values[0]))
-		return;
-	svc_call_begin(&call, change->fcinfo);
-	svc_statement_run(&statement, values, NULL);
-	list = svc_statement_value(0, 1, &isnull[0]);
-	svc_row_set(change, &entitlements_column,
-				isnull[0] ? (Datum) 0 : svc_call_keep(&call, list), isnull[0]);
-	list = svc_statement_value(0, 2, &isnull[1]);
-	svc_row_set(change, &usage_limits_column,
-				isnull[1] ? (Datum) 0 : svc_call_keep(&call, list), isnull[1]);
-	svc_call_end(&call);
-}
-
-static bool
-plan_exists(SvcRowChange *change, Datum plan_id)
-{
-	static SvcStatement statement = {
-		"SELECT FROM @extschema@.svc_plan WHERE id = $1", 1, {TEXTOID}
-	};
-	bool		found;
-	SvcCall		call;
-
-	svc_call_begin(&call, change->fcinfo);
-	found = svc_statement_run(&statement, &plan_id, NULL) > 0;
-	svc_call_end(&call);
-	return found;
+	values[0] = JsonbPGetDatum(properties);
+	values[1] = PG_GETARG_DATUM(NEW_PLAN_ID);
+	values[2] = PG_GETARG_DATUM(NEW_QUANTITY);
+	isnull[2] = PG_ARGISNULL(NEW_QUANTITY);
+	values[3] = PG_GETARG_DATUM(NEW_BILLING_ANCHOR);
+	isnull[3] = PG_ARGISNULL(NEW_BILLING_ANCHOR);
+	values[4] = PG_GETARG_DATUM(NEW_ADDONS);
+	isnull[4] = PG_ARGISNULL(NEW_ADDONS);
+	values[5] = PG_GETARG_DATUM(NEW_ALLOW_DUPLICATE);
+	values[6] = TimestampTzGetDatum(end);
+	isnull[6] = end == DT_NOEND;
+	values[7] = TimestampTzGetDatum(svc_clock_now());
+	svc_statement_run(&statement, values, isnull);
+	return svc_statement_value(0, 1, &isnull[0]);
 }
 
 /*
- * The subscriber's grants follow the subscription, whoever has changed it.
+ * When the trial ends that the arguments ask for, else the plan; DT_NOEND for
+ * none.  Where the properties tell of a trial, they tell all of it.
+ */
+static TimestampTz
+trial_end(FunctionCallInfo fcinfo, Jsonb *properties)
+{
+	static SvcStatement payment_method = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 AND payment_method IS NOT NULL", 1, {TEXTOID}
+	};
+	static const char *const told[] = {"status", "trial_start", "trial_end"};
+	Datum		customer_id = PG_GETARG_DATUM(NEW_CUSTOMER_ID);
+	Datum		plan_id = PG_GETARG_DATUM(NEW_PLAN_ID);
+	int32		days;
+	SvcOffer	offer;
+
+	for (int i = 0; i < lengthof(told) && PG_ARGISNULL(NEW_TRIAL_DAYS); i++)
+	{
+		if (getKeyJsonValueFromContainer(&properties->root, told[i], strlen(told[i]), NULL) != NULL)
+			return DT_NOEND;
+	}
+	if (!svc_offer_read(&offer, plan_id, NULL))
+		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
+	days = PG_ARGISNULL(NEW_TRIAL_DAYS) ? offer.trial_days : PG_GETARG_INT32(NEW_TRIAL_DAYS);
+	if (days < 0 || days > TRIAL_DAYS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trial_days must be between 0 and %d", TRIAL_DAYS_MAX),
+				 errdetail("It is %d.", days),
+				 errhint("Pass 0 for no trial, null for as many as the plan has.")));
+	if (days > 0 && offer.trial_requires_card && svc_statement_run(&payment_method, &customer_id, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_PLAN_MISMATCH),
+				 errmsg("a trial of plan \"%s\" requires a payment method", TextDatumGetCString(plan_id)),
+				 errdetail("Customer \"%s\" has none.", TextDatumGetCString(customer_id)),
+				 errhint("Set payment_method of the customer first, or pass trial_days => 0.")));
+	return svc_offer_trial_end(customer_id, plan_id, svc_clock_now(), days);
+}
+
+/*
+ * svc_upgrade_subscription(customer_id, subscription_id, plan_id, price,
+ *							at_period_end, carry_usage, billing_cycle, ...)
  *
- * Locks: the subscription, which the statement has; then its grants, in the
- * order of their codes and ids.
+ * The price is the new plan's unless it is given, and the billing cycle stays
+ * unless another is.  At the end of the period: the change is only noted; it
+ * is made by subscription_due.c.
  */
 static void
-conclude(SvcRowChange *change, const char *action)
+prepare_change(SvcActionCall *call)
 {
-	SvcPlanTerms terms;
-	SvcCall		call;
+	FunctionCallInfo fcinfo = call->fcinfo;
+	int			n = call->first_argument;
+	Datum		plan_id = svc_argument_id(fcinfo, n, "plan id");
+	bool		at_period_end = svc_argument_bool(fcinfo, n + 2, "at_period_end");
+	bool		carry_usage = svc_argument_bool(fcinfo, n + 3, "carry_usage");
+	SvcSubscriptionKey key = {call->customer_id, call->id};
+	char	   *billing_cycle;
+	char	   *currency;
+	TimestampTz period_end;
+	SvcOffer	offer;
+	Datum		price;
 
-	svc_call_begin(&call, change->fcinfo);
-	terms = terms_of(change);
-	if (!change->is_insert)
-		svc_plan_lock_grants(&terms);
-	if (change->is_insert)
-		svc_plan_grant_all(&terms);
-	else if (strcmp(action, "pause") == 0)
-		suspend_all(&terms);
-	else if (strcmp(action, "resume") == 0)
-		resume_all(&terms);
-	else if (strcmp(action, "cancel") == 0 || strcmp(action, "expire") == 0)
-		revoke_all(&terms, action);
-	else
+	read_present(call, &billing_cycle, &currency, &period_end);
+	if (!PG_ARGISNULL(n + 4))
+		billing_cycle = TextDatumGetCString(PG_GETARG_DATUM(n + 4));
+	if (!svc_offer_read(&offer, plan_id, billing_cycle))
+		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
+	svc_offer_check_open(&offer);
+	svc_offer_check_fit(&offer, currency);
+	price = PG_ARGISNULL(n + 1) ? offer.price : PG_GETARG_DATUM(n + 1);
+
+	if (!at_period_end)
 	{
-		if (strcmp(action, "activate") == 0)
-			become_plan(&terms);
-		if (grants_change(change))
-			svc_plan_change_all(&terms);
+		svc_action_set(call, "plan_id", TEXTOID, plan_id);
+		svc_action_set(call, "price", NUMERICOID, price);
+		svc_action_set(call, "billing_cycle", TEXTOID, CStringGetTextDatum(offer.billing_cycle));
+		if (!carry_usage)
+			svc_plan_forget_usage(&key);
+		return;
 	}
-	svc_call_end(&call);
+	if (period_end == DT_NOEND)
+		svc_action_refuse(call, "its current period has no end", "Set current_period_end first.");
+	refuse_second(call, plan_id);
+	svc_action_set(call, "scheduled_plan_id", TEXTOID, plan_id);
+	svc_action_set(call, "scheduled_at", TIMESTAMPTZOID, TimestampTzGetDatum(period_end));
+	svc_action_set(call, "scheduled_action", TEXTOID, CStringGetTextDatum(call->action));
+	svc_action_set(call, "scheduled_price", NUMERICOID, price);
+	svc_action_set(call, "scheduled_billing_cycle", TEXTOID, CStringGetTextDatum(offer.billing_cycle));
+	svc_action_set(call, "scheduled_carry_usage", BOOLOID, BoolGetDatum(carry_usage));
+	call->action = "update";
+	call->to = call->row.status;
 }
 
-/* What the new row says. */
-static SvcPlanTerms
-terms_of(SvcRowChange *change)
+/* The subscription as it is. */
+static void
+read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end)
 {
-	SvcPlanTerms terms;
+	static SvcStatement statement = {
+		"SELECT billing_cycle::text, currency::text, coalesce(current_period_end, 'infinity')::timestamptz"
+		" FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {call->customer_id, call->id};
 	bool		isnull;
 
-	terms.customer_id = svc_row_new(change, &customer_id_column, &isnull);
-	terms.subscription_id = svc_row_new(change, &id_column, &isnull);
-	terms.plan_id = svc_row_new(change, &plan_id_column, &isnull);
-	terms.source = svc_row_new_is(change, &status_column, "trialing") ? "trial" : "plan";
-	terms.quantity = DatumGetInt32(svc_row_new(change, &quantity_column, &isnull));
-	terms.billing_cycle = svc_row_new(change, &billing_cycle_column, &isnull);
-	terms.anchor = svc_row_new(change, &billing_anchor_column, &isnull);
-	if (isnull)
-		terms.anchor = svc_row_new(change, &started_at_column, &isnull);
-	return terms;
-}
-
-/* What was granted for the trial stays, with what was used of it. */
-static void
-become_plan(const SvcPlanTerms *terms)
-{
-	static const SvcDeed update = {.noun = SVC_ENTITLEMENT, .action = "update"};
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET source = 'plan'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND source = 'trial' AND status <> 'revoked'",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {terms->customer_id, terms->subscription_id};
-
-	svc_lifecycle_write(&update, &statement, values, NULL);
-}
-
-static void
-suspend_all(const SvcPlanTerms *terms)
-{
-	static const SvcDeed suspend = {.noun = SVC_ENTITLEMENT, .action = "suspend",
-	.note = {"reason", NULL, "the subscription is paused"}};
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'suspended'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND status IN ('active', 'exhausted')",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {terms->customer_id, terms->subscription_id};
-
-	svc_lifecycle_write(&suspend, &statement, values, NULL);
-}
-
-/* Plain SQL, because only the row's own rule knows which of them are exhausted. */
-static void
-resume_all(const SvcPlanTerms *terms)
-{
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'active'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND status = 'suspended'",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {terms->customer_id, terms->subscription_id};
-
 	svc_statement_run(&statement, values, NULL);
+	*billing_cycle = svc_statement_text(0, 1);
+	*currency = svc_statement_text(0, 2);
+	*period_end = DatumGetTimestampTz(svc_statement_value(0, 3, &isnull));
 }
 
+/* A change that would be refused at the end of the period is refused now. */
 static void
-revoke_all(const SvcPlanTerms *terms, const char *action)
+refuse_second(SvcActionCall *call, Datum plan_id)
 {
-	SvcDeed		revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
-	.note = {"reason", NULL, strcmp(action, "cancel") == 0 ? "the subscription was cancelled" :
-	"the subscription has expired"}};
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'revoked'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked'",
+		"SELECT o.id::text FROM @extschema@.svc_subscription o JOIN @extschema@.svc_subscription s"
+		"  ON s.customer_id = o.customer_id AND s.id = $2 AND NOT s.allow_duplicate"
+		" WHERE o.customer_id = $1 AND o.id <> $2 AND o.plan_id = $3 AND NOT o.allow_duplicate"
+		"  AND o.status IN ('trialing', 'active', 'past_due', 'paused')",
+		3, {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {call->customer_id, call->id, plan_id};
+
+	if (svc_statement_run(&statement, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_ALREADY_SUBSCRIBED),
+				 errmsg("customer \"%s\" has plan \"%s\" already",
+						TextDatumGetCString(call->customer_id), TextDatumGetCString(plan_id)),
+				 errdetail("It has it by subscription \"%s\".", svc_statement_text(0, 1)),
+				 errhint("Set allow_duplicate of the subscription to have it twice.")));
+}
+
+/*
+ * svc_cancel_subscription(customer_id, subscription_id, at_period_end, reason,
+ *						   revision, at)
+ *
+ * Now, or only noted for the end of the period.  The reason stays with the
+ * row, too.
+ */
+static void
+prepare_cancel(SvcActionCall *call)
+{
+	bool		at_period_end = svc_argument_bool(call->fcinfo, call->first_argument, "at_period_end");
+	char	   *billing_cycle;
+	char	   *currency;
+	TimestampTz period_end;
+
+	if (call->note.new_value != NULL)
+		svc_action_set(call, "cancellation_reason", TEXTOID, CStringGetTextDatum(call->note.new_value));
+	if (!at_period_end)
+		return;
+	read_present(call, &billing_cycle, &currency, &period_end);
+	if (period_end == DT_NOEND)
+		svc_action_refuse(call, "its current period has no end", "Cancel it now, or set current_period_end first.");
+	svc_action_set(call, "cancel_at_period_end", BOOLOID, BoolGetDatum(true));
+	call->action = "update";
+	call->to = call->row.status;
+}
+
+/*
+ * svc_uncancel_subscription(customer_id, subscription_id, reason, revision, at)
+ *
+ * It goes on after all; nothing, when no cancellation was noted.
+ */
+static void
+prepare_uncancel(SvcActionCall *call)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET cancel_at_period_end = false, cancellation_reason = NULL"
+		" WHERE customer_id = $1 AND id = $2 AND cancel_at_period_end",
 		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {terms->customer_id, terms->subscription_id};
+	SvcDeed		deed = {.noun = SVC_SUBSCRIPTION, .action = "update", .note = call->note};
+	Datum		values[2] = {call->customer_id, call->id};
 
-	svc_lifecycle_write(&revoke, &statement, values, NULL);
-}
-
-/* The instants follow the status. */
-static void
-imply(SvcRowChange *change, const char *action)
-{
-	if (strcmp(action, "activate") == 0)
-		end_trial(change);
-	else if (strcmp(action, "create") == 0)
-	{
-		svc_row_default_now(change, &started_at_column);
-		if (svc_row_new_is(change, &status_column, "trialing"))
-			svc_row_default_now(change, &trial_start_column);
-	}
-	else if (strcmp(action, "cancel") == 0)
-	{
-		svc_row_imply_now(change, &cancelled_at_column);
-		svc_row_imply_now(change, &ended_at_column);
-	}
-	else if (strcmp(action, "expire") == 0)
-		svc_row_imply_now(change, &ended_at_column);
-}
-
-/* Who is activated early has no trial to go back to. */
-static void
-end_trial(SvcRowChange *change)
-{
-	bool		no_start;
-	bool		no_end;
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	Datum		start = svc_row_new(change, &trial_start_column, &no_start);
-	Datum		end = svc_row_new(change, &trial_end_column, &no_end);
-
-	if (no_end || DatumGetTimestampTz(end) <= now)
-		return;
-	svc_row_set(change, &trial_end_column, TimestampTzGetDatum(now),
-				!no_start && DatumGetTimestampTz(start) >= now);
+	svc_lifecycle_write(&deed, &statement, values, NULL);
+	call->to = call->row.status;
+	call->done = true;
 }
 
 /* A trial that is not over goes on. */
@@ -351,11 +378,10 @@ static void
 prepare_resume(SvcActionCall *call)
 {
 	static SvcStatement statement = {
-		"SELECT trial_end > now() FROM @extschema@.svc_subscription"
-		" WHERE customer_id = $1 AND id = $2",
-		2, {TEXTOID, TEXTOID}
+		"SELECT trial_end > $3 FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {call->customer_id, call->id};
+	Datum		values[3] = {call->customer_id, call->id, TimestampTzGetDatum(svc_clock_now())};
 	bool		isnull;
 	Datum		on_trial;
 
@@ -365,80 +391,118 @@ prepare_resume(SvcActionCall *call)
 }
 
 /*
- * svc_upgrade_subscription(customer_id, subscription_id, plan_id, price, ...)
+ * svc_migrate_subscribers(plan_id, to_plan_id, with_price, carry_usage,
+ *						   max_rows, at) -> migrated, failed, remaining
  *
- * The price is the new plan's unless it is given.
+ * Gives subscribers of a plan its present terms, or another plan.  Who has got
+ * them is not found again, so that a call goes on where the one before has
+ * stopped.  Each is done in a subtransaction, and one that fails does not keep
+ * the others back.
+ *
+ * Locks: subscriptions that nobody else has locked, then their grants.
  */
-static void
-prepare_change(SvcActionCall *call)
+Datum
+svc_migrate_subscribers(PG_FUNCTION_ARGS)
 {
 	static SvcStatement statement = {
-		"SELECT price::numeric FROM @extschema@.svc_plan WHERE id = $1",
-		1, {TEXTOID}
+		"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
+		" WHERE plan_id = $1 AND status IN ('trialing', 'active', 'past_due', 'paused')"
+		"  AND (terms_revision < $2 OR $3)"
+		" ORDER BY customer_id, id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
+		4, {TEXTOID, INT8OID, BOOLOID, INT4OID}
 	};
-	FunctionCallInfo fcinfo = call->fcinfo;
-	int			n = call->first_argument;
-	Datum		plan_id = svc_argument_id(fcinfo, n, "plan id");
-	bool		isnull;
+	static SvcStatement count = {
+		"SELECT count(*) FROM @extschema@.svc_subscription"
+		" WHERE plan_id = $1 AND status IN ('trialing', 'active', 'past_due', 'paused')"
+		"  AND (terms_revision < $2 OR $3)",
+		3, {TEXTOID, INT8OID, BOOLOID}
+	};
+	Datum		plan_id = svc_argument_id(fcinfo, 0, "plan id");
+	Migration	migration = {0};
+	bool		stays;
+	int64		migrated = 0;
+	int64		failed = 0;
+	Datum		values[4];
+	Datum		results[3];
+	bool		nulls[3] = {false};
+	SPITupleTable *found;
+	SvcOffer	offer;
+	TupleDesc	desc;
+	uint64		rows;
+	Datum		result;
+	SvcCall		call;
 
-	if (svc_statement_run(&statement, &plan_id, NULL) == 0)
+	migration.to_plan_id = svc_argument_optional_id(fcinfo, 1, "plan id", &stays);
+	migration.leaves = !stays;
+	migration.with_price = svc_argument_bool(fcinfo, 2, "with_price");
+	migration.carries_usage = svc_argument_bool(fcinfo, 3, "carry_usage");
+	values[3] = Int32GetDatum(svc_argument_max_rows(fcinfo, 4));
+	migration.at = svc_argument_at(fcinfo, 5);
+	svc_catalog_use(fcinfo);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "svc_migrate_subscribers must return a row");
+
+	svc_call_begin(&call, fcinfo);
+	if (!svc_offer_read(&offer, plan_id, NULL))
 		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
-	svc_action_set(call, "plan_id", TEXTOID, plan_id);
-	svc_action_set(call, "price", NUMERICOID, PG_ARGISNULL(n + 1) ?
-				   svc_statement_value(0, 1, &isnull) : PG_GETARG_DATUM(n + 1));
+	values[0] = plan_id;
+	values[1] = Int64GetDatum(offer.revision);
+	values[2] = BoolGetDatum(migration.leaves);
+	if (migration.leaves)
+	{
+		if (!svc_offer_read(&offer, migration.to_plan_id, NULL))
+			svc_gate_report_unknown(SVC_PLAN, (Datum) 0, migration.to_plan_id);
+		svc_offer_check_open(&offer);
+	}
+	rows = svc_statement_run(&statement, values, NULL);
+	found = SPI_tuptable;
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		migration.key.customer_id = SPI_getbinval(found->vals[row], found->tupdesc, 1, &isnull);
+		migration.key.id = SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull);
+		if (svc_attempt(fcinfo, migrate_one, &migration, SVC_SUBSCRIPTION, migration.key.customer_id, migration.key.id))
+			migrated++;
+		else
+			failed++;
+	}
+	svc_statement_run(&count, values, NULL);
+	results[0] = Int64GetDatum(migrated);
+	results[1] = Int64GetDatum(failed);
+	results[2] = svc_statement_value(0, 1, &nulls[2]);
+	result = svc_call_keep(&call, HeapTupleGetDatum(heap_form_tuple(desc, results, nulls)));
+	svc_call_end(&call);
+	return result;
 }
 
-/* The reason stays with the row, too. */
 static void
-prepare_cancel(SvcActionCall *call)
+migrate_one(void *state)
 {
-	if (call->note.new_value != NULL)
-		svc_action_set(call, "cancellation_reason", TEXTOID, CStringGetTextDatum(call->note.new_value));
+	Migration  *migration = state;
+
+	(void) svc_subscription_catch_up(&migration->key, migration->at);
+	svc_clock_run_at(migration->at, renew_terms, migration);
 }
 
-/*
- * svc_renew_subscription(customer_id, subscription_id, ...)
- *
- * The next period begins where the current one ends, and ends at the next of
- * the instants billing_anchor + n billing cycles (period.c), in the customer's
- * time zone.
- */
+/* (The rule of the row takes terms and price that are left open from the plan.) */
 static void
-prepare_renew(SvcActionCall *call)
+renew_terms(void *state)
 {
+	static const SvcDeed update = {.noun = SVC_SUBSCRIPTION, .action = "update"};
 	static SvcStatement statement = {
-		"SELECT s.current_period_end::timestamptz, s.billing_anchor::timestamptz,"
-		"  s.billing_cycle::text, coalesce(k.timezone, 'UTC')::text"
-		" FROM @extschema@.svc_subscription s"
-		" JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
-		" WHERE s.customer_id = $1 AND s.id = $2",
-		2, {TEXTOID, TEXTOID}
+		"UPDATE @extschema@.svc_subscription SET terms_revision = NULL,"
+		"  plan_id = coalesce($3, plan_id), price = CASE WHEN $4 THEN NULL ELSE price END"
+		" WHERE customer_id = $1 AND id = $2 AND status IN ('trialing', 'active', 'past_due', 'paused')",
+		4, {TEXTOID, TEXTOID, TEXTOID, BOOLOID}
 	};
-	Datum		values[2] = {call->customer_id, call->id};
-	SvcCycle	cycle;
-	TimestampTz start;
-	TimestampTz end;
-	bool		no_period;
-	bool		no_anchor;
+	Migration  *migration = state;
+	Datum		values[4] = {migration->key.customer_id, migration->key.id, migration->to_plan_id,
+	BoolGetDatum(migration->with_price)};
+	bool		isnull[4] = {false, false, !migration->leaves, false};
 
-	svc_statement_run(&statement, values, NULL);
-	start = DatumGetTimestampTz(svc_statement_value(0, 1, &no_period));
-	cycle.anchor = DatumGetTimestampTz(svc_statement_value(0, 2, &no_anchor));
-	cycle.zone = pg_tzset(svc_statement_text(0, 4));
-	if (no_period)
-		svc_action_refuse(call, "it has no current period",
-						  "Set current_period_start and current_period_end first.");
-	if (TIMESTAMP_NOT_FINITE(start))
-		svc_action_refuse(call, "its current period has no end", "Set current_period_end first.");
-	if (no_anchor || TIMESTAMP_NOT_FINITE(cycle.anchor))
-		svc_action_refuse(call, "it has no billing anchor", "Set billing_anchor first.");
-	if (cycle.zone == NULL || !svc_period_find(svc_statement_text(0, 3), &cycle.period))
-		svc_action_refuse(call, "its periods are not known",
-						  "Set billing_cycle, and the customer's timezone, to what is known.");
-	end = svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, start) + 1);
-
-	call->to = "active";
-	svc_action_set(call, "current_period_start", TIMESTAMPTZOID, TimestampTzGetDatum(start));
-	svc_action_set(call, "current_period_end", TIMESTAMPTZOID, TimestampTzGetDatum(end));
-	svc_action_set(call, "next_billing_date", TIMESTAMPTZOID, TimestampTzGetDatum(end));
+	if (!migration->carries_usage)
+		svc_plan_forget_usage(&migration->key);
+	svc_lifecycle_write(&update, &statement, values, isnull);
 }

@@ -7,13 +7,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "action.h"
 #include "argument.h"
+#include "clock.h"
 #include "lifecycle.h"
 #include "ticket.h"
 
@@ -82,7 +82,7 @@ judge_sla(SvcRowChange *change)
 	bool		not_resolved;
 	Datum		target = svc_row_new(change, &sla_target_column, &no_target);
 	Datum		resolved_at = svc_row_new(change, &resolved_at_column, &not_resolved);
-	TimestampTz end = not_resolved ? GetCurrentTransactionStartTimestamp() :
+	TimestampTz end = not_resolved ? svc_clock_now() :
 		DatumGetTimestampTz(resolved_at);
 
 	if (!no_target)

@@ -20,15 +20,17 @@ complain() {
 level() {
     case $1 in
         compat|error)                               echo 0 ;;
-        amount|argument|balance|identifier|noun|period|transition) echo 1 ;;
+        amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
-        statement|row|insert|doorbell)              echo 21 ;;
+        attempt|statement|row|insert|doorbell)      echo 21 ;;
         changes|event|gate|handover)                echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|property)                            echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;
-        consume|grant_rule)                         echo 26 ;;
-        plan_grant)                                 echo 26 ;;
+        grant_rule)                                 echo 26 ;;
+        offer|plan_grant)                           echo 26 ;;
+        subscription_due)                           echo 27 ;;
+        consume|subscription_rule)                  echo 28 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 30 ;;
     esac

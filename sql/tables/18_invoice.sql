@@ -40,6 +40,8 @@ ALTER TABLE @schema@.svc_invoice ALTER COLUMN id SET DEFAULT @schema@.svc_new_id
 CREATE INDEX IF NOT EXISTS svc_invoice_number ON @schema@.svc_invoice (number);
 CREATE INDEX IF NOT EXISTS svc_invoice_subscription
     ON @schema@.svc_invoice (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS svc_invoice_due
+    ON @schema@.svc_invoice (due_date) WHERE status IN ('open', 'sent', 'partial') AND due_date IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_invoice_order
     ON @schema@.svc_invoice (customer_id, order_id) WHERE order_id IS NOT NULL;
 

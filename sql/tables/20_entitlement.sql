@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement (
         CHECK (status IN ('active', 'exhausted', 'suspended', 'expired', 'revoked')),
     unlimited boolean NOT NULL DEFAULT false,
     carry_overage boolean NOT NULL DEFAULT false,
+    usage_noted boolean NOT NULL DEFAULT true,
     priority integer NOT NULL DEFAULT 100 CHECK (priority >= 0),
     alerted_percent integer NOT NULL DEFAULT 0 CHECK (alerted_percent >= 0),
     revision bigint NOT NULL CHECK (revision >= 1),
@@ -21,6 +22,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement (
     valid_until timestamptz,
     reset_at timestamptz,
     last_reset_at timestamptz,
+    changes_at timestamptz,
     reset_anchor timestamptz CHECK (isfinite(reset_anchor)),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -54,6 +56,10 @@ CREATE INDEX IF NOT EXISTS svc_entitlement_code ON @schema@.svc_entitlement (cus
 CREATE INDEX IF NOT EXISTS svc_entitlement_subscription
     ON @schema@.svc_entitlement (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_entitlement_plan ON @schema@.svc_entitlement (plan_id) WHERE plan_id IS NOT NULL;
+-- what usage_this_period of a subscription does not say yet; a grant enters and
+-- leaves it once for each time that svc_run_due() looks
+CREATE INDEX IF NOT EXISTS svc_entitlement_unnoted ON @schema@.svc_entitlement (customer_id, subscription_id)
+    WHERE NOT usage_noted;
 -- what time alone makes due, for svc_run_due(); counters are not in it
 CREATE INDEX IF NOT EXISTS svc_entitlement_due ON @schema@.svc_entitlement (least(reset_at, valid_until))
     WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) IS NOT NULL;
@@ -80,6 +86,8 @@ COMMENT ON COLUMN @schema@.svc_entitlement.reset_anchor IS 'Resets happen at res
 COMMENT ON COLUMN @schema@.svc_entitlement.reset_timezone IS 'The time zone in which periods are reckoned: the customer''s when left out.';
 COMMENT ON COLUMN @schema@.svc_entitlement.reset_at IS 'The next reset, or one that is due; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.last_reset_at IS 'Start of the present period, if there was a reset; set by svc.';
+COMMENT ON COLUMN @schema@.svc_entitlement.usage_noted IS 'Does usage_this_period of its subscription say what was used of it? Set by svc.';
+COMMENT ON COLUMN @schema@.svc_entitlement.changes_at IS 'When the end of a trial, a scheduled change of plan or a cancellation of its subscription changes it; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.alert_percents IS 'Thresholds of usage_percent, 1 to 1000: reaching one makes an event thresholdReached, once per period.';
 COMMENT ON COLUMN @schema@.svc_entitlement.alerted_percent IS 'The greatest threshold that this period has reached; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.valid_from IS 'Start of validity, included; null: without bound.';

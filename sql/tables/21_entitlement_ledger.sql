@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement_ledger (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     amount numeric NOT NULL,
     held numeric NOT NULL DEFAULT 0,
+    overage numeric,
     limit_before numeric,
     rollover_before numeric,
     kind text NOT NULL,
@@ -32,6 +33,9 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement_ledger (
 CREATE UNIQUE INDEX IF NOT EXISTS svc_entitlement_ledger_key
     ON @schema@.svc_entitlement_ledger (customer_id, idempotency_key)
     WHERE line = 0 AND idempotency_key IS NOT NULL;
+-- what is billed: seldom, and so seldom in the index
+CREATE INDEX IF NOT EXISTS svc_entitlement_ledger_overage
+    ON @schema@.svc_entitlement_ledger (customer_id, entitlement_id, occurred_at) WHERE overage IS NOT NULL;
 
 COMMENT ON TABLE @schema@.svc_entitlement_ledger IS 'Every change of a grant''s used_amount, append-only. A grant''s rows are numbered without holes and sum up to its used_amount and held_amount.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.line IS 'One request may be split over several grants: its rows are lines 0, 1, 2 ...';
@@ -39,6 +43,7 @@ COMMENT ON COLUMN @schema@.svc_entitlement_ledger.occurred_at IS 'The instant of
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.recorded_at IS 'The start of the transaction that wrote the row.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.amount IS 'Change of the grant''s used_amount.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.held IS 'Change of the grant''s held_amount.';
+COMMENT ON COLUMN @schema@.svc_entitlement_ledger.overage IS 'The part of amount that is beyond limit and rollover, negative when it was given back; null: none of it.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.limit_before IS 'On rows of kind limit: limit_amount until then, Infinity when it was unlimited, null when it was not metered.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.rollover_before IS 'On rows of kind reset: rollover_amount until then.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.hold_id IS 'The hold, on rows of kind hold, settle, release and lapse.';

@@ -31,7 +31,7 @@ SELECT svc_create_customer('{"id": "c1", "name": "Ada", "status": "active"}'),
        svc_create_plan('{"id": "gone", "name": "Gone", "price": 1}') \g /dev/null
 SELECT svc_merge_customer('merged', 'c2'), svc_delete_customer('deleted'),
        svc_update_plan('legacy', '{"status": "legacy"}'), svc_discontinue_plan('gone') \g /dev/null
-SELECT svc_create_subscription('c1', '{"id": "s1", "plan_id": "basic", "price": 10}'),
+SELECT svc_create_subscription('c1', 'basic', properties => '{"id": "s1", "price": 10}'),
        svc_create_order('c1', '{"id": "o1", "total": 10}'),
        svc_create_invoice('c1', '{"id": "draft", "total": 10}'),
        svc_create_invoice('c1', '{"id": "open", "total": 10, "line_items": [{"text": "Basic", "price": 10}]}'),
@@ -136,7 +136,7 @@ SELECT raises(format('SELECT svc_%s', c)) FROM unnest(ARRAY[
 SELECT raises(format(f, c)) FROM unnest(ARRAY['nobody', 'merged', 'deleted']) c, unnest(ARRAY[
     'SELECT svc_create_order(%L, ''{"total": 1}'')', 'SELECT svc_record_usage(%L, ''calls'')']) f;
 SELECT c, f, raises(format(f, c)) FROM unnest(ARRAY['nobody', 'merged', 'deleted']) c, unnest(ARRAY[
-    'SELECT svc_create_subscription(%L, ''{"plan_id": "basic", "price": 1}'')',
+    'SELECT svc_create_subscription(%L, ''basic'')',
     'SELECT svc_create_invoice(%L, ''{"total": 1}'')', 'SELECT svc_create_ticket(%L, ''{"subject": "s"}'')',
     'SELECT svc_grant_entitlement(%L, ''calls'', 1)', 'SELECT svc_add_segment_customer(''vip'', %L)',
     'SELECT svc_record_customer_usage(%L, ''{"period_type": "day", "period_start": "2020-01-01Z", "period_end": "2020-01-02Z"}'')']) f
@@ -228,7 +228,8 @@ SELECT n, p, raises(format('SELECT svc_create_%s(%s)', n, p)) FROM unnest(ARRAY[
     'customer', 'plan', 'segment', 'subscription', 'order', 'invoice', 'ticket']) n,
     (VALUES ('NULL', '22004'), ('''[]''', 'SV010'), ('''5''', 'SV010'), ('''{"unicorn": 1}''', 'SV009'), ('''{"revision": 1}''', 'SV009'),
             ('''{"id": ""}''', '22023'), ('''{"id": 5}''', 'SV010')) b (p, state),
-    LATERAL (SELECT CASE WHEN n IN ('customer', 'plan', 'segment') THEN p ELSE '''c1'', ' || p END) a (args)
+    LATERAL (SELECT CASE WHEN n IN ('customer', 'plan', 'segment') THEN p WHEN n = 'subscription' THEN '''c1'', ''basic'', properties => ' || p
+                 ELSE '''c1'', ' || p END) a (args)
 WHERE raises(format('SELECT svc_create_%s(%s)', n, args)) NOT LIKE state || ': %';
 SELECT raises(format('SELECT svc_record_customer_usage(''c1'', %s)', p)) FROM unnest(ARRAY[
     'NULL', '''[]''', '''{}''', '''{"period_type": "day"}''', '''{"period_type": "day", "period_start": "soon"}''',

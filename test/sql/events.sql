@@ -61,14 +61,15 @@ SELECT svc_update_plan('p1', '{"name": "Base", "features": ["a", "b, c"]}'), svc
 SELECT * FROM log_of('plan', 'p1');
 
 -- subscriptions
-SELECT svc_create_subscription('c1', '{"id": "s1", "plan_id": "p3", "price": 10, "status": "trialing", "trial_start": "2020-01-01Z",
-    "trial_end": "2020-01-15Z", "current_period_start": "2020-01-31Z", "current_period_end": "2020-02-29Z"}'),
-       svc_create_subscription('c1', '{"id": "s2", "plan_id": "p3", "price": 10, "status": "trialing"}'),
-       svc_create_subscription('c1', '{"id": "s3", "plan_id": "p3", "price": 10}') \g /dev/null
-SELECT svc_activate_subscription('c1', 's1'), svc_upgrade_subscription('c1', 's1', 'p2'), svc_downgrade_subscription('c1', 's1', 'p2', 15),
-       svc_renew_subscription('c1', 's1'), svc_mark_past_due_subscription('c1', 's1'), svc_activate_subscription('c1', 's1'),
-       svc_pause_subscription('c1', 's1'), svc_resume_subscription('c1', 's1'),
-       svc_update_subscription('c1', 's1', '{"cancel_at_period_end": true, "usage_limits": {"calls": 5}}'), svc_cancel_subscription('c1', 's1', 'too dear');
+SELECT svc_create_subscription('c1', 'p3', trial_days => 14, properties => '{"id": "s1", "price": 10}', at => '2040-01-01Z'),
+       svc_create_subscription('c1', 'p3', allow_duplicate => true, properties => '{"id": "s2", "price": 10, "status": "trialing"}'),
+       svc_create_subscription('c1', 'p3', allow_duplicate => true, properties => '{"id": "s3", "price": 10}') \g /dev/null
+SELECT svc_activate_subscription('c1', 's1', at => '2040-01-10Z'), svc_upgrade_subscription('c1', 's1', 'p2', at => '2040-01-11Z'),
+       svc_downgrade_subscription('c1', 's1', 'p2', 15, at => '2040-01-12Z'),
+       svc_renew_subscription('c1', 's1', at => '2040-01-13Z'), svc_mark_past_due_subscription('c1', 's1', at => '2040-02-13Z'),
+       svc_activate_subscription('c1', 's1', at => '2040-02-14Z'), svc_pause_subscription('c1', 's1', at => '2040-02-15Z'),
+       svc_resume_subscription('c1', 's1', at => '2040-02-16Z'), svc_update_subscription('c1', 's1', '{"cancel_at_period_end": true}', at => '2040-02-17Z'),
+       svc_cancel_subscription('c1', 's1', reason => 'too dear', at => '2040-02-18Z');
 SELECT svc_expire_subscription('c1', 's2'), svc_expire_subscription('c1', 's3', 'dunned');
 SELECT * FROM log_of('subscription', 's1');
 SELECT * FROM log_of('subscription', 's2');
@@ -85,8 +86,8 @@ SELECT * FROM log_of('order', 'o2');
 
 -- invoices
 SELECT svc_create_invoice('c1', '{"id": "i1", "total": 10}'), svc_create_invoice('c1', '{"id": "i2", "total": 1}') \g /dev/null
-SELECT svc_update_invoice('c1', 'i1', '{"total": 12.0, "due_date": "2020-02-01Z"}'), svc_finalize_invoice('c1', 'i1'), svc_send_invoice('c1', 'i1', 'ada@example.com'),
-       svc_pay_invoice('c1', 'i1', 2), svc_mark_overdue_invoice('c1', 'i1'), svc_pay_invoice('c1', 'i1', 2.50, 'by cheque'),
+SELECT svc_update_invoice('c1', 'i1', '{"total": 12.0, "due_date": "2040-02-01Z"}'), svc_finalize_invoice('c1', 'i1'), svc_send_invoice('c1', 'i1', 'ada@example.com'),
+       svc_pay_invoice('c1', 'i1', 2), svc_mark_overdue_invoice('c1', 'i1', at => '2040-02-01Z'), svc_pay_invoice('c1', 'i1', 2.50, 'by cheque'),
        svc_mark_uncollectible_invoice('c1', 'i1'), svc_pay_invoice('c1', 'i1'), svc_refund_invoice('c1', 'i1', 5, 'goodwill'), svc_void_invoice('c1', 'i2', 'mistake');
 SELECT * FROM log_of('invoice', 'i1');
 SELECT * FROM log_of('invoice', 'i2');
@@ -157,7 +158,7 @@ WHERE CASE
       WHEN k.key = 'customer_id' AND s.noun <> 'customer_segment' THEN e.changes ? k.key
       -- a note may be named as a column, too: the reason of an adjustment
       WHEN s.noun = 'usage' AND k.key = 'reason' THEN false
-      WHEN s.old -> k.key IS NOT DISTINCT FROM s.new -> k.key OR k.key IN ('revision', 'updated_at')
+      WHEN s.old -> k.key IS NOT DISTINCT FROM s.new -> k.key OR k.key IN ('revision', 'updated_at', 'due_at', 'usage_this_period', 'terms')
            OR e.event = 'deleted' AND k.key IN ('name', 'attributes')
       THEN e.changes ? k.key
       -- arrays are told as text

@@ -33,23 +33,25 @@ DECLARE
     was text := (SELECT status FROM svc_invoice WHERE customer_id = c AND id = i);
 BEGIN
     CASE op
-        WHEN 'finalize' THEN PERFORM svc_finalize_invoice(c, i, '2020-01-01Z');
+        WHEN 'finalize' THEN PERFORM svc_finalize_invoice(c, i);
         WHEN 'send' THEN PERFORM svc_send_invoice(c, i);
         WHEN 'pay' THEN PERFORM svc_pay_invoice(c, i, amount);
         WHEN 'pay all' THEN PERFORM svc_pay_invoice(c, i);
         WHEN 'refund' THEN PERFORM svc_refund_invoice(c, i, amount);
         WHEN 'refund all' THEN PERFORM svc_refund_invoice(c, i);
         WHEN 'void' THEN PERFORM svc_void_invoice(c, i);
-        WHEN 'overdue' THEN PERFORM svc_mark_overdue_invoice(c, i);
+        WHEN 'overdue' THEN
+            UPDATE svc_invoice SET due_date = '2020-01-01Z' WHERE customer_id = c AND id = i;
+            PERFORM svc_mark_overdue_invoice(c, i);
         WHEN 'uncollectible' THEN PERFORM svc_mark_uncollectible_invoice(c, i);
         WHEN 'update' THEN PERFORM svc_update_invoice(c, i, jsonb_build_object('description', amount::text));
-        WHEN 'plain finalize' THEN UPDATE svc_invoice SET status = 'open', due_date = '2020-01-01Z' WHERE customer_id = c AND id = i;
+        WHEN 'plain finalize' THEN UPDATE svc_invoice SET status = 'open' WHERE customer_id = c AND id = i;
         WHEN 'plain payment' THEN UPDATE svc_invoice SET amount_paid = amount_paid + amount WHERE customer_id = c AND id = i;
         WHEN 'plain paid' THEN UPDATE svc_invoice SET status = 'paid' WHERE customer_id = c AND id = i;
         WHEN 'plain part' THEN UPDATE svc_invoice SET status = 'partial', amount_paid = amount_paid + amount WHERE customer_id = c AND id = i;
         WHEN 'plain less' THEN UPDATE svc_invoice SET amount_paid = greatest(amount_paid - amount, 0) WHERE customer_id = c AND id = i;
         WHEN 'plain void' THEN UPDATE svc_invoice SET status = 'void' WHERE customer_id = c AND id = i;
-        WHEN 'plain overdue' THEN UPDATE svc_invoice SET status = 'overdue', amount_paid = amount_paid + amount WHERE customer_id = c AND id = i;
+        WHEN 'plain overdue' THEN UPDATE svc_invoice SET status = 'overdue', due_date = '2020-01-01Z', amount_paid = amount_paid + amount WHERE customer_id = c AND id = i;
     END CASE;
     IF undo THEN
         RAISE EXCEPTION USING ERRCODE = 'P0099';
@@ -158,8 +160,9 @@ SELECT svc_refund_invoice('c1', 'big', 999999999999999999999999999999999999.9999
 SELECT amount_due, amount_paid, amount_refunded, amount_paid - amount_refunded AS kept FROM svc_invoice WHERE id = 'big';
 -- NULL pays what is due, also in parts
 SELECT svc_create_invoice('c1', '{"id": "parts", "total": 3}') \g /dev/null
-SELECT svc_finalize_invoice('c1', 'parts', '2020-01-01Z') \g /dev/null
-SELECT svc_pay_invoice('c1', 'parts', 1), svc_pay_invoice('c1', 'parts', 1), svc_mark_overdue_invoice('c1', 'parts'),
+SELECT svc_finalize_invoice('c1', 'parts') \g /dev/null
+SELECT svc_pay_invoice('c1', 'parts', 1), svc_pay_invoice('c1', 'parts', 1), svc_update_invoice('c1', 'parts', '{"due_date": "2020-01-01Z"}'),
+       svc_mark_overdue_invoice('c1', 'parts'),
        svc_pay_invoice('c1', 'parts', 0.5), svc_mark_uncollectible_invoice('c1', 'parts'), svc_pay_invoice('c1', 'parts');
 SELECT revision, event, from_status, to_status, changes -> 'amount_paid' AS amount_paid, changes -> 'amount_due' AS amount_due
 FROM svc_event WHERE entity_id = 'parts' ORDER BY revision;

@@ -29,6 +29,7 @@ CREATE FUNCTION columns_of(of_noun text, OUT c text, OUT v text) RETURNS SETOF r
     UNION ALL SELECT k.c, k.v FROM (VALUES
         ('entitlement', 'code', '$1'), ('entitlement', 'limit_amount', '5'),
         ('plan', 'price', '1'), ('subscription', 'price', '1'), ('subscription', 'plan_id', '''plan'''),
+        ('subscription', 'billing_cycle', '''monthly'''), ('subscription', 'allow_duplicate', 'true'),
         ('order', 'total', '1'), ('invoice', 'total', '2'),
         ('customer_usage', 'period_type', '''day'''),
         ('customer_usage', 'period_start', 'timestamptz ''epoch'' + make_interval(mins => hashtext($1))'),

@@ -21,7 +21,7 @@ SELECT svc_create_plan('{"id": "basic", "name": "Basic", "price": 10}'),
 CREATE PROCEDURE make_customer(c text, amount numeric) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM svc_create_customer(jsonb_build_object('id', c, 'name', c, 'status', 'active', 'lifetime_value', amount));
-    PERFORM svc_create_subscription(c, '{"id": "x", "plan_id": "basic", "price": 10}');
+    PERFORM svc_create_subscription(c, 'basic', properties => '{"id": "x", "price": 10}');
     PERFORM svc_create_order(c, jsonb_build_object('id', 'x', 'total', amount, 'shop', 'shop of ' || c));
     PERFORM svc_create_order(c, jsonb_build_object('id', 'order of ' || c, 'total', amount));
     PERFORM svc_create_invoice(c, jsonb_build_object('id', 'x', 'total', amount, 'subscription_id', 'x', 'order_id', 'order of ' || c));
@@ -201,7 +201,7 @@ SELECT count(*), count(DISTINCT id), sum(total) FROM svc_order WHERE customer_id
 
 -- a finalized roll-up of a subscription stays, though its subscription moves
 SELECT svc_create_customer('{"id": "h", "name": "h"}'), svc_create_customer('{"id": "i", "name": "i"}'),
-       svc_create_subscription('h', '{"id": "s", "plan_id": "basic", "price": 10}') \g /dev/null
+       svc_create_subscription('h', 'basic', properties => '{"id": "s", "price": 10}') \g /dev/null
 INSERT INTO svc_customer_usage (customer_id, id, period_type, period_start, period_end, api_calls, subscription_id, status, revision, created_at, updated_at)
 VALUES ('h', 'r', 'day', '2020-01-01Z', '2020-01-02Z', 1, 's', 'finalized', 3, 'epoch', 'epoch');
 SELECT svc_merge_customer('h', 'i');
@@ -216,7 +216,7 @@ SELECT id, status, revision, merged_into FROM svc_customer WHERE id IN ('j', 'k'
 
 -- tombstones: everything that says who it was carries a mark
 SELECT svc_create_customer(jsonb_build_object('id', c, 'name', c || ' secret', 'status', 'active', 'country', 'DE', 'lifetime_value', 5)),
-       svc_create_subscription(c, '{"id": "s", "plan_id": "basic", "price": 10}'),
+       svc_create_subscription(c, 'basic', properties => '{"id": "s", "price": 10}'),
        svc_create_order(c, '{"id": "o", "total": 1}'), svc_create_invoice(c, '{"id": "i", "total": 1}'),
        svc_create_ticket(c, '{"id": "t", "subject": "my secret question"}'), svc_grant_entitlement(c, 'calls', 5)
 FROM unnest(ARRAY['t1', 't2', 't3']) c \g /dev/null
@@ -280,8 +280,8 @@ SELECT id, status, merged_into, revision, c::text ~ 'secret' AS told FROM svc_cu
 SELECT noun, entity_id, event, changes FROM svc_event e WHERE customer_id IN ('t5', 't6', 't7') AND e::text ~ 'secret';
 -- reasons may tell anything, and are kept from a tombstone
 SELECT svc_create_customer('{"id": "t4", "name": "n", "status": "active"}'),
-       svc_create_subscription('t4', '{"id": "s", "plan_id": "basic", "price": 10}'),
-       svc_cancel_subscription('t4', 's', 'secret reason') \g /dev/null
+       svc_create_subscription('t4', 'basic', properties => '{"id": "s", "price": 10}'),
+       svc_cancel_subscription('t4', 's', reason => 'secret reason') \g /dev/null
 INSERT INTO svc_usage (customer_id, id, resource, quantity) VALUES ('t4', 'u', 'calls', 1);
 SELECT svc_adjust_usage('t4', 'u', -1, 'secret reason') \g /dev/null
 SELECT svc_delete_customer('t4');

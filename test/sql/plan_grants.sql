@@ -54,8 +54,7 @@ SELECT svc_plan_grants('nothing');
 SELECT svc_plan_grants(NULL);
 
 -- a subscription grants, for its quantity, with resets from its anchor
-SELECT svc_create_subscription('c1', '{"id": "s1", "plan_id": "pro", "price": 98, "quantity": 2,
-    "current_period_start": "2040-01-31T00:00:00+01", "current_period_end": "2040-02-29T00:00:00+01"}');
+SELECT svc_create_subscription('c1', 'pro', 2, properties => '{"id": "s1", "price": 98}', at => '2040-01-31T00:00:00+01');
 CREATE VIEW grants AS
 SELECT code, status, limit_amount AS lim, unlimited AS unl, used_amount AS used, value, priority AS prio, source, source_id,
        reset_period AS period, reset_anchor AS anchor, overage AS over, rollover_max AS roll, alert_percents AS alerts
@@ -97,7 +96,7 @@ SELECT DISTINCT status FROM grants;
 SELECT DISTINCT changes -> 'reason' FROM svc_event WHERE noun = 'entitlement' AND event IN ('revoked', 'suspended') ORDER BY 1;
 
 -- a trial: granted as such, and kept by who is activated
-SELECT svc_create_subscription('c1', '{"id": "s2", "plan_id": "team", "price": 99, "status": "trialing"}');
+SELECT svc_create_subscription('c1', 'team', properties => '{"id": "s2", "price": 99, "status": "trialing"}');
 SELECT code, source, status FROM svc_entitlement WHERE subscription_id = 's2' ORDER BY code;
 SELECT allowed FROM svc_consume_entitlement('c1', 'executions', 4);
 SELECT svc_activate_subscription('c1', 's2');

@@ -491,7 +491,7 @@ sub all_nouns
 	return qq{
 		SELECT svc_create_plan('{"id": "$ids", "name": "Basic", "price": 10}');
 	} . creates(map { "$ids$_" } 1 .. 4) . qq{
-		SELECT svc_create_subscription('${ids}1', '{"id": "s", "plan_id": "$ids", "price": 10}');
+		SELECT svc_create_subscription('${ids}1', '$ids', properties => '{"id": "s", "price": 10}');
 		SELECT svc_pause_subscription('${ids}1', 's'), svc_resume_subscription('${ids}1', 's');
 		SELECT svc_create_order('${ids}1', '{"id": "o", "subtotal": 10, "tax": 1}');
 		SELECT svc_confirm_order('${ids}1', 'o');

@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *	  Work on many rows, of which one that fails does not stop the others.
+ *
+ * Each piece of work is a subtransaction and a call of its own (catalog.c), so
+ * that it leaves neither half of its changes nor its memory behind.  An error
+ * becomes a WARNING that names the row; it stays as it was, for the next time.
+ * What the user or the administrator asks for, such as a cancel, is passed on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "attempt.h"
+#include "catalog.h"
+
+static bool is_for_us(const ErrorData *error);
+
+/* Do a piece of work on a row; false when it has failed. */
+bool
+svc_attempt(FunctionCallInfo fcinfo, void (*work) (void *state), void *state,
+			SvcNoun noun, Datum customer_id, Datum id)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(memory);
+	PG_TRY();
+	{
+		SvcCall		call;
+
+		svc_call_begin(&call, fcinfo);
+		work(state);
+		svc_call_end(&call);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(memory);
+		error = CopyErrorData();
+		if (!is_for_us(error))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("%s \"%s\" of customer \"%s\" was left as it is: %s", svc_noun_info(noun)->name,
+						TextDatumGetCString(id), TextDatumGetCString(customer_id), error->message),
+				 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint != NULL ? errhint("%s", error->hint) : 0));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(memory);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/* Not a cancel, a shutdown, or a server that cannot go on. */
+static bool
+is_for_us(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR;
+}

@@ -1,0 +1,358 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscription_due.c
+ *	  What time alone does to subscriptions.
+ *
+ * At the end of a trial the subscription becomes active, if it costs nothing or
+ * the customer has a payment method, else it expires.  At the end of a period
+ * it is cancelled, if that was asked for; else a scheduled change of plan
+ * happens, and the next period begins.  When an invoice of it is not paid in
+ * time it is past due, and waits for the payment; then the periods go on where
+ * they have stopped.
+ *
+ * Each of these is written down at its own instant, one after the other, with
+ * the clock set to it (clock.c): so the result does not depend on when it is
+ * done, by svc_run_due(), or by the next call that acts on the subscription.
+ *
+ * Between the instant and the writing, a consume must not spend what is not
+ * granted any more, or miss what is granted by then.  Grants know when
+ * their subscription changes them (changes_at), and a consume that meets one,
+ * or that is about to be denied, has what is due written down first.  A check,
+ * which writes nothing, goes on by what is written.
+ *
+ * Locks: the subscription, FOR NO KEY UPDATE, then its grants.  A consume comes
+ * here with grants locked already, in the wrong order; so it takes only those
+ * subscriptions that nobody else has locked, and waits for none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "clock.h"
+#include "compat.h"
+#include "gate.h"
+#include "lifecycle.h"
+#include "statement.h"
+#include "subscription_due.h"
+
+/* What stands in a subscription, and what is due next. */
+typedef struct State
+{
+	char	   *status;
+	TimestampTz due_at;			/* DT_NOEND: nothing is */
+	TimestampTz unpaid_at;		/* when it is past due; DT_NOEND: it is not */
+	bool		cancels;
+	bool		changes;		/* is a change of plan due? */
+	bool		carries_usage;
+	bool		pays;			/* for what follows its trial */
+	char	   *reason;			/* of a cancellation, or NULL */
+} State;
+
+/* One thing to be written down, for the clock to run. */
+typedef struct Step
+{
+	const SvcSubscriptionKey *key;
+	State		state;
+	SvcDueCount *count;
+} Step;
+
+static void read_state(State *state, const SvcSubscriptionKey *key);
+static bool same_state(const State *a, const State *b);
+static void take_step(void *work);
+static void mark_past_due(const SvcSubscriptionKey *key);
+static void cancel(const SvcSubscriptionKey *key, const State *state);
+static void change_plan(const SvcSubscriptionKey *key, const State *state);
+static void end_trial(const SvcSubscriptionKey *key, const State *state);
+static void renew(const SvcSubscriptionKey *key);
+static void write_step(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key);
+
+/*
+ * Lock a subscription; false when there is none, or, unless we are to wait,
+ * when somebody else has it locked.
+ */
+bool
+svc_subscription_lock(const SvcSubscriptionKey *key, bool wait)
+{
+	static SvcStatement waiting = {
+		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2 FOR NO KEY UPDATE",
+		2, {TEXTOID, TEXTOID}
+	};
+	static SvcStatement skipping = {
+		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2"
+		" FOR NO KEY UPDATE SKIP LOCKED",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {key->customer_id, key->id};
+
+	return svc_statement_run(wait ? &waiting : &skipping, values, NULL) > 0;
+}
+
+/*
+ * Write down all that is due for a subscription, which the caller has locked;
+ * false when nothing was.
+ */
+bool
+svc_subscription_catch_up(const SvcSubscriptionKey *key, TimestampTz at)
+{
+	SvcDueCount count = {0};
+
+	svc_subscription_do_due(key, at, &count);
+	return count.trials + count.changes + count.renewals + count.cancellations + count.past_due > 0;
+}
+
+/* The same, and counts what it was. */
+void
+svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCount *count)
+{
+	Step		step = {.key = key, .count = count};
+
+	read_state(&step.state, key);
+	while (Min(step.state.due_at, step.state.unpaid_at) <= at)
+	{
+		State		before = step.state;
+
+		CHECK_FOR_INTERRUPTS();
+		svc_clock_run_at(Min(before.due_at, before.unpaid_at), take_step, &step);
+		/* a trigger that undoes our work would keep us here for ever */
+		read_state(&step.state, key);
+		if (same_state(&step.state, &before))
+			svc_gate_report_suppressed(SVC_SUBSCRIPTION, key->id);
+	}
+}
+
+/*
+ * Write down what is due for the subscriptions of a customer that nobody else
+ * has locked; false when nothing was.
+ */
+bool
+svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at)
+{
+	static SvcStatement statement = {
+		"SELECT id::text FROM @extschema@.svc_subscription"
+		" WHERE customer_id = $1 AND due_at <= $2 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {customer_id, TimestampTzGetDatum(at)};
+	uint64		rows = svc_statement_run(&statement, values, NULL);
+	SPITupleTable *due = SPI_tuptable;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+		SvcSubscriptionKey key = {customer_id, SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
+
+		svc_subscription_catch_up(&key, at);
+	}
+	return rows > 0;
+}
+
+/* An invoice of a subscription, which is locked here, is overdue now. */
+void
+svc_subscription_unpaid(const SvcSubscriptionKey *key)
+{
+	State		state;
+
+	if (!svc_subscription_lock(key, true))
+		return;
+	svc_subscription_catch_up(key, svc_clock_now());
+	read_state(&state, key);
+	if (strcmp(state.status, "active") == 0)
+		mark_past_due(key);
+}
+
+/*
+ * An invoice of a subscription, which is locked here, is not owed any more: if
+ * it was the last one overdue, the subscription is active again.
+ */
+void
+svc_subscription_paid(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "activate"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription s SET status = 'active'"
+		" WHERE s.customer_id = $1 AND s.id = $2 AND s.status = 'past_due'"
+		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_invoice i"
+		"   WHERE i.customer_id = $1 AND i.subscription_id = $2 AND (i.status = 'overdue'"
+		"    OR i.status IN ('open', 'sent', 'partial') AND i.due_date <= $3))",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
+
+	if (!svc_subscription_lock(key, true))
+		return;
+	svc_subscription_catch_up(key, svc_clock_now());
+	svc_lifecycle_write(&deed, &statement, values, NULL);
+}
+
+static void
+read_state(State *state, const SvcSubscriptionKey *key)
+{
+	static SvcStatement statement = {
+		"SELECT s.status::text, CASE WHEN s.due_at IS NULL THEN 'infinity' ELSE greatest(s.due_at, s.current_period_start) END::timestamptz,"
+		"  coalesce(CASE WHEN s.status = 'active' THEN (SELECT min(greatest(i.due_date, s.current_period_start))"
+		"   FROM @extschema@.svc_invoice i WHERE i.customer_id = $1 AND i.subscription_id = $2"
+		"    AND i.status IN ('open', 'sent', 'partial') AND i.due_date IS NOT NULL) END, 'infinity')::timestamptz,"
+		"  s.cancel_at_period_end AND coalesce(s.current_period_end <= s.due_at, false),"
+		"  coalesce(s.scheduled_at <= s.due_at, false), coalesce(s.scheduled_carry_usage, true)::boolean,"
+		"  s.price = 0 OR k.payment_method IS NOT NULL, s.cancellation_reason::text"
+		" FROM @extschema@.svc_subscription s JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
+		" WHERE s.customer_id = $1 AND s.id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {key->customer_id, key->id};
+	bool		isnull;
+
+	if (svc_statement_run(&statement, values, NULL) == 0)
+		svc_gate_report_unknown(SVC_SUBSCRIPTION, key->customer_id, key->id);
+	state->status = svc_statement_text(0, 1);
+	state->due_at = DatumGetTimestampTz(svc_statement_value(0, 2, &isnull));
+	state->unpaid_at = DatumGetTimestampTz(svc_statement_value(0, 3, &isnull));
+	state->cancels = DatumGetBool(svc_statement_value(0, 4, &isnull));
+	state->changes = DatumGetBool(svc_statement_value(0, 5, &isnull));
+	state->carries_usage = DatumGetBool(svc_statement_value(0, 6, &isnull));
+	state->pays = DatumGetBool(svc_statement_value(0, 7, &isnull));
+	state->reason = svc_statement_text(0, 8);
+}
+
+static bool
+same_state(const State *a, const State *b)
+{
+	return strcmp(a->status, b->status) == 0 && a->due_at == b->due_at &&
+		a->unpaid_at == b->unpaid_at && a->changes == b->changes;
+}
+
+/* What comes first, of all that is due at this instant. */
+static void
+take_step(void *work)
+{
+	Step	   *step = work;
+	const SvcSubscriptionKey *key = step->key;
+	const State *state = &step->state;
+	SvcDueCount *count = step->count;
+
+	if (state->unpaid_at <= svc_clock_now())
+	{
+		mark_past_due(key);
+		count->past_due++;
+	}
+	else if (state->cancels)
+	{
+		cancel(key, state);
+		count->cancellations++;
+	}
+	else if (state->changes)
+	{
+		change_plan(key, state);
+		count->changes++;
+	}
+	else if (strcmp(state->status, "trialing") == 0)
+	{
+		end_trial(key, state);
+		count->trials++;
+	}
+	else
+	{
+		renew(key);
+		count->renewals++;
+	}
+}
+
+static void
+mark_past_due(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "markPastDue",
+	.note = {"reason", NULL, "an invoice is overdue"}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET status = 'past_due' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	write_step(&deed, &statement, key);
+}
+
+static void
+cancel(const SvcSubscriptionKey *key, const State *state)
+{
+	SvcDeed		deed = {.noun = SVC_SUBSCRIPTION, .action = "cancel",
+	.note = {"reason", NULL, state->reason}};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET status = 'cancelled' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	if (state->reason == NULL)
+		deed.note.name = NULL;
+	write_step(&deed, &statement, key);
+}
+
+static void
+change_plan(const SvcSubscriptionKey *key, const State *state)
+{
+	static const SvcDeed upgrade = {.noun = SVC_SUBSCRIPTION, .action = "upgrade"};
+	static const SvcDeed downgrade = {.noun = SVC_SUBSCRIPTION, .action = "downgrade"};
+	static SvcStatement which = {
+		"SELECT scheduled_action = 'upgrade' FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET plan_id = scheduled_plan_id,"
+		"  price = scheduled_price, billing_cycle = scheduled_billing_cycle, scheduled_plan_id = NULL"
+		" WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {key->customer_id, key->id};
+	bool		isnull;
+	bool		is_upgrade;
+
+	svc_statement_run(&which, values, NULL);
+	is_upgrade = DatumGetBool(svc_statement_value(0, 1, &isnull));
+	if (!state->carries_usage)
+		svc_plan_forget_usage(key);
+	write_step(is_upgrade ? &upgrade : &downgrade, &statement, key);
+}
+
+static void
+end_trial(const SvcSubscriptionKey *key, const State *state)
+{
+	static const SvcDeed activate = {.noun = SVC_SUBSCRIPTION, .action = "activate"};
+	static const SvcDeed expire = {.noun = SVC_SUBSCRIPTION, .action = "expire",
+	.note = {"reason", NULL, "the trial is over, and the customer has no payment method"}};
+	static SvcStatement become_active = {
+		"UPDATE @extschema@.svc_subscription SET status = 'active' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	static SvcStatement become_expired = {
+		"UPDATE @extschema@.svc_subscription SET status = 'expired' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	if (state->pays)
+		write_step(&activate, &become_active, key);
+	else
+		write_step(&expire, &become_expired, key);
+}
+
+static void
+renew(const SvcSubscriptionKey *key)
+{
+	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "renew"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET status = 'active' WHERE customer_id = $1 AND id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+
+	write_step(&deed, &statement, key);
+}
+
+static void
+write_step(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key)
+{
+	Datum		values[2] = {key->customer_id, key->id};
+
+	if (svc_lifecycle_write(deed, statement, values, NULL) != 1)
+		svc_gate_report_suppressed(SVC_SUBSCRIPTION, key->id);
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscription_due.h
+ *	  What time alone does to subscriptions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SVC_SUBSCRIPTION_DUE_H
+#define SVC_SUBSCRIPTION_DUE_H
+
+#include "utils/timestamp.h"
+
+#include "plan_grant.h"
+
+/* How much of each kind was done. */
+typedef struct SvcDueCount
+{
+	int64		trials;			/* ended */
+	int64		changes;		/* of plan */
+	int64		renewals;
+	int64		cancellations;
+	int64		past_due;		/* with an unpaid invoice */
+} SvcDueCount;
+
+extern bool svc_subscription_lock(const SvcSubscriptionKey *key, bool wait);
+extern bool svc_subscription_catch_up(const SvcSubscriptionKey *key, TimestampTz at);
+extern void svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCount *count);
+extern bool svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at);
+extern void svc_subscription_unpaid(const SvcSubscriptionKey *key);
+extern void svc_subscription_paid(const SvcSubscriptionKey *key);
+
+#endif							/* SVC_SUBSCRIPTION_DUE_H */
