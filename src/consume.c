@@ -426,6 +426,10 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
+	if (has_changed(&set, request->instant.at) &&
+		svc_subscription_catch_up_customer(request->customer_id, request->instant.at))
+		svc_grant_find(&set, request->customer_id, request->code, request->instant,
+					   SVC_GRANT_LOCK_ALL);
 	if (set.count > 0 && !has_metered(&set))
 		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);

@@ -91,12 +91,15 @@ svc_invoice_init(void)
 	svc_action_register(actions, lengthof(actions));
 }
 
-/* An invoice is overdue from its due date on, whenever that is written down. */
+/*
+ * An invoice is overdue from its due date on, but not before it was issued,
+ * whenever that is written down.
+ */
 static bool
 catch_up(Datum customer_id, Datum id, SvcInstant instant)
 {
 	static SvcStatement statement = {
-		"SELECT due_date::timestamptz FROM @extschema@.svc_invoice"
+		"SELECT greatest(due_date, issued_at)::timestamptz FROM @extschema@.svc_invoice"
 		" WHERE customer_id = $1 AND id = $2 AND status IN ('open', 'sent', 'partial') AND due_date <= $3",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};

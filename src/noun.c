@@ -54,11 +54,11 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_SUBSCRIPTION] = {
 		.name = "subscription", .short_name = "subscription", .table = "svc_subscription",
 		.title = "Subscription", .key = SVC_KEY_OF_CUSTOMER,
-		.counters = "on_trial due_at next_billing_date usage_this_period",
+		.counters = "on_trial due_at dunned_until next_billing_date usage_this_period",
 		.maintained = "terms terms_revision scheduled_at scheduled_action scheduled_price"
 		" scheduled_billing_cycle scheduled_carry_usage",
 		.personal = "cancellation_reason",
-		.silent = "due_at usage_this_period terms",
+		.silent = "due_at dunned_until usage_this_period terms",
 	},
 	[SVC_ORDER] = {
 		.name = "order", .short_name = "order", .table = "svc_order",

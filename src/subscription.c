@@ -236,8 +236,8 @@ trial_end(FunctionCallInfo fcinfo, Jsonb *properties)
  *							at_period_end, carry_usage, billing_cycle, ...)
  *
  * The price is the new plan's unless it is given, and the billing cycle stays
- * unless another is.  At the end of the period: the change is only noted; it
- * is made by subscription_due.c.
+ * unless another is.  At the end of the period: the change is only noted, and
+ * made by subscription_due.c; when the period is over already, it is made now.
  */
 static void
 prepare_change(SvcActionCall *call)
@@ -263,7 +263,7 @@ prepare_change(SvcActionCall *call)
 	svc_offer_check_fit(&offer, currency);
 	price = PG_ARGISNULL(n + 1) ? offer.price : PG_GETARG_DATUM(n + 1);
 
-	if (!at_period_end)
+	if (!at_period_end || period_end <= svc_clock_now())
 	{
 		svc_action_set(call, "plan_id", TEXTOID, plan_id);
 		svc_action_set(call, "price", NUMERICOID, price);
@@ -347,6 +347,8 @@ prepare_cancel(SvcActionCall *call)
 	read_present(call, &billing_cycle, &currency, &period_end);
 	if (period_end == DT_NOEND)
 		svc_action_refuse(call, "its current period has no end", "Cancel it now, or set current_period_end first.");
+	if (period_end <= svc_clock_now())
+		return;
 	svc_action_set(call, "cancel_at_period_end", BOOLOID, BoolGetDatum(true));
 	call->action = "update";
 	call->to = call->row.status;

@@ -154,13 +154,17 @@ svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at)
 void
 svc_subscription_unpaid(const SvcSubscriptionKey *key)
 {
-	State		state;
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2"
+		"  AND status = 'active' AND (dunned_until >= $3) IS NOT TRUE",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
 
 	if (!svc_subscription_lock(key, true))
 		return;
 	svc_subscription_catch_up(key, svc_clock_now());
-	read_state(&state, key);
-	if (strcmp(state.status, "active") == 0)
+	if (svc_statement_run(&statement, values, NULL) > 0)
 		mark_past_due(key);
 }
 
@@ -193,9 +197,10 @@ read_state(State *state, const SvcSubscriptionKey *key)
 {
 	static SvcStatement statement = {
 		"SELECT s.status::text, CASE WHEN s.due_at IS NULL THEN 'infinity' ELSE greatest(s.due_at, s.current_period_start) END::timestamptz,"
-		"  coalesce(CASE WHEN s.status = 'active' THEN (SELECT min(greatest(i.due_date, s.current_period_start))"
+		"  coalesce(CASE WHEN s.status = 'active' THEN (SELECT min(greatest(i.due_date, i.issued_at, s.current_period_start))"
 		"   FROM @extschema@.svc_invoice i WHERE i.customer_id = $1 AND i.subscription_id = $2"
-		"    AND i.status IN ('open', 'sent', 'partial') AND i.due_date IS NOT NULL) END, 'infinity')::timestamptz,"
+		"    AND i.status IN ('open', 'sent', 'partial') AND i.due_date IS NOT NULL"
+		"    AND (greatest(i.due_date, i.issued_at) <= s.dunned_until) IS NOT TRUE) END, 'infinity')::timestamptz,"
 		"  s.cancel_at_period_end AND coalesce(s.current_period_end <= s.due_at, false),"
 		"  coalesce(s.scheduled_at <= s.due_at, false), coalesce(s.scheduled_carry_usage, true)::boolean,"
 		"  s.price = 0 OR k.payment_method IS NOT NULL, s.cancellation_reason::text"

@@ -74,6 +74,7 @@ static SvcColumn anchor_column = {"billing_anchor", TIMESTAMPTZOID};
 static SvcColumn period_start_column = {"current_period_start", TIMESTAMPTZOID};
 static SvcColumn period_end_column = {"current_period_end", TIMESTAMPTZOID};
 static SvcColumn next_billing_column = {"next_billing_date", TIMESTAMPTZOID};
+static SvcColumn dunned_until_column = {"dunned_until", TIMESTAMPTZOID};
 static SvcColumn due_at_column = {"due_at", TIMESTAMPTZOID};
 static SvcColumn scheduled_plan_column = {"scheduled_plan_id"};
 static SvcColumn scheduled_at_column = {"scheduled_at", TIMESTAMPTZOID};
@@ -469,6 +470,9 @@ imply(SvcRowChange *change, const char *action)
 		svc_row_imply_now(change, &ended_at_column);
 	else if (svc_row_column_differs(change, &billing_cycle_column))
 		change_cycle(change);
+	if (!change->is_insert && svc_row_new_is(change, &status_column, "active") &&
+		svc_row_column_differs(change, &status_column))
+		svc_row_set(change, &dunned_until_column, TimestampTzGetDatum(svc_clock_now()), false);
 	derive_columns(change);
 	svc_call_end(&call);
 }
@@ -579,6 +583,9 @@ take_up(SvcRowChange *change)
 	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
 	SvcCycle	cycle;
 
+	/* what was to come in the pause comes now */
+	if (new_instant(change, &scheduled_at_column, DT_NOEND) < now)
+		set_instant(change, &scheduled_at_column, now);
 	if (end > now || svc_row_new_is(change, &status_column, "trialing") ||
 		svc_row_column_differs(change, &period_end_column))
 		return;
@@ -666,16 +673,19 @@ next_due(SvcRowChange *change)
 {
 	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
 	TimestampTz scheduled = new_instant(change, &scheduled_at_column, DT_NOEND);
-	bool		cancels = new_bool(change, &cancel_column);
+	TimestampTz cancelled = DT_NOEND;
 
+	/* not before it was asked for, when the period is over already */
+	if (new_bool(change, &cancel_column))
+		cancelled = end == DT_NOEND ? end : Max(end, svc_clock_now());
 	if (svc_row_new_is(change, &status_column, "trialing"))
-		return Min(scheduled, new_instant(change, &trial_end_column, DT_NOEND));
+		return Min(Min(scheduled, cancelled), new_instant(change, &trial_end_column, DT_NOEND));
 	if (svc_row_new_is(change, &status_column, "active"))
-		return Min(scheduled, end);
+		return Min(Min(scheduled, cancelled), end);
 	if (svc_row_new_is(change, &status_column, "past_due"))
-		return Min(scheduled, cancels ? end : DT_NOEND);
+		return Min(scheduled, cancelled);
 	if (svc_row_new_is(change, &status_column, "paused"))
-		return cancels ? end : DT_NOEND;
+		return cancelled;
 	return DT_NOEND;
 }
 
@@ -700,7 +710,9 @@ conclude(SvcRowChange *change, const char *action)
 	{
 		if (strcmp(action, "resume") == 0)
 			svc_plan_resume(&key);
-		if (grants_change(change) || strcmp(action, "activate") == 0)
+		/* (an upgrade to the same plan may have taken all back: svc_plan_forget_usage()) */
+		if (grants_change(change) || strcmp(action, "activate") == 0 ||
+			strcmp(action, "upgrade") == 0 || strcmp(action, "downgrade") == 0)
 			svc_plan_grant(&key);
 		if (is_paused)
 			svc_plan_suspend(&key);

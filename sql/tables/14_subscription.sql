@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_subscription (
     next_billing_date timestamptz,
     billing_anchor timestamptz,
     due_at timestamptz,
+    dunned_until timestamptz,
     trial_start timestamptz,
     trial_end timestamptz,
     on_trial boolean NOT NULL DEFAULT false,
@@ -65,6 +66,7 @@ COMMENT ON COLUMN @schema@.svc_subscription.current_period_end IS 'End of the cu
 COMMENT ON COLUMN @schema@.svc_subscription.billing_anchor IS 'Periods end at billing_anchor + n billing cycles, in the customer''s time zone; the end of the trial, or the start of the first period, when left out.';
 COMMENT ON COLUMN @schema@.svc_subscription.next_billing_date IS 'When the next period will begin; null when none will; set by svc.';
 COMMENT ON COLUMN @schema@.svc_subscription.due_at IS 'The next instant at which time alone changes the subscription: end of trial, renewal, a scheduled change, its cancellation; set by svc, done by svc_run_due().';
+COMMENT ON COLUMN @schema@.svc_subscription.dunned_until IS 'Invoices that were overdue by then do not make it past due any more, because it was made active after that; set by svc.';
 COMMENT ON COLUMN @schema@.svc_subscription.on_trial IS 'In trial now; set by svc.';
 COMMENT ON COLUMN @schema@.svc_subscription.cancel_at_period_end IS 'Cancellation is scheduled.';
 COMMENT ON COLUMN @schema@.svc_subscription.quantity IS 'How many of the plan; its limits, which are for one, are multiplied by it.';
