@@ -40,9 +40,9 @@ CREATE FUNCTION svc_plan_grants(
     plan_id text,
     OUT code text, OUT limit_amount numeric, OUT unlimited boolean, OUT value jsonb, OUT reset_period text,
     OUT rollover_max numeric, OUT overage text, OUT overage_limit numeric, OUT carry_overage boolean,
-    OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean)
+    OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean, OUT costs jsonb)
 RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_plan_grants';
 COMMENT ON FUNCTION svc_plan_grants(text) IS
-'What a plan grants to each subscriber, a row per code, in the order of the codes: from its limits, entitlements, executions_per_month and overage_enabled. limit_amount is for a quantity of one, unless per_unit is false; reset_period null is the billing cycle. Raises SV008 for an unknown plan, 22004 for null.';
+'What a plan grants to each subscriber, a row per code, in the order of the codes: from its limits, entitlements, executions_per_month and overage_enabled. limit_amount is for a quantity of one, unless per_unit is false; reset_period null is the billing cycle; costs: of a pool, what units of other codes cost. Raises SV008 for an unknown plan, 22004 for null.';

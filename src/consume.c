@@ -63,6 +63,7 @@
 #include "consume.h"
 #include "error.h"
 #include "gate.h"
+#include "pool.h"
 
 /* Of one request for several codes. */
 #define CODES_MAX			1000
@@ -75,6 +76,7 @@ typedef struct Part
 {
 	Datum		code;
 	Datum		amount;
+	bool		has_pools;		/* of its own: its grants are in the pot */
 	SvcGrantSet set;
 	SvcDecision decision;
 } Part;
@@ -84,6 +86,10 @@ typedef struct Parts
 	TupleDesc	desc;			/* of the answer */
 	int			count;
 	Part	   *parts;			/* in the order of their codes, bytewise */
+	int			pool_code_count;
+	Datum	   *pool_codes;		/* of all the customer's pools */
+	SvcGrantSet pot;			/* grants that more than one of them may spend */
+	SvcGrant   *pot_before;		/* as they were when they were locked */
 } Parts;
 
 static void read_request(FunctionCallInfo fcinfo, SvcRequest *request);
@@ -93,14 +99,19 @@ static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
 static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
 				   bool *look_again);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
+static void look_for_reason(SvcRequest *request, SvcGrantSet *all);
 static bool has_metered(const SvcGrantSet *set);
-static Datum give_back(SvcGrantSet *set, Datum amount);
+static Datum give_back(const SvcRequest *request, SvcGrantSet *set);
 static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
 static Datum give_back_to(SvcGrant *grant, Datum limit, Datum rest);
 static void read_parts(Parts *parts, Jsonb *amounts);
 static int	compare_parts(const void *a, const void *b);
 static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
 static bool lock_and_decide_parts(SvcRequest *request, Parts *parts);
+static void lock_parts(SvcRequest *request, Parts *parts);
+static bool need_pot(const Parts *parts);
+static void lock_pot(SvcRequest *request, Parts *parts);
+static void describe_parts(Parts *parts, bool allowed);
 static Part *first_denied(Parts *parts);
 static Datum parts_datum(const Parts *parts, const Part *denied);
 static Datum part_figures(const Parts *parts, Datum (*figure) (const SvcDecision *decision));
@@ -350,15 +361,28 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 		return;
 	}
 	svc_booking_catch_up(request, set);
+	if (set->lacks_pools && !svc_pool_is_needed(set, request->amount))
+		/* they do not pay now, but count for what remains: not locked */
+		svc_pool_add(set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_REREAD);
 	svc_grant_decide(decision, set, request->amount, request->mode);
 	if (decision->reason != SVC_OK)
 	{
-		svc_grant_find(&all, request->customer_id, request->code, request->instant,
-					   SVC_GRANT_REREAD);
+		look_for_reason(request, &all);
 		*look_again = has_other_live(&all, set);
 		if (set->live == 0 && !*look_again)
 			svc_grant_decide(decision, &all, request->amount, request->mode);
 	}
+}
+
+/* All grants that pay for the code, as they are committed now. */
+static void
+look_for_reason(SvcRequest *request, SvcGrantSet *all)
+{
+	svc_grant_find(all, request->customer_id, request->code, request->instant, SVC_GRANT_REREAD);
+	if (all->lacks_pools)
+		svc_pool_add(all, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_REREAD);
 }
 
 /* Is a grant live that is not among those of the other set? */
@@ -389,8 +413,11 @@ svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *
 	{
 		svc_grant_find(set, request->customer_id, request->code, request->instant,
 					   SVC_GRANT_LOCK_USABLE);
+		if (svc_pool_is_needed(set, request->amount))
+			svc_pool_add(set, request->customer_id, request->code, request->instant,
+						 SVC_GRANT_LOCK_USABLE);
 		decide(request, set, svc_grant_gate(request->customer_id, false),
-						   decision, &look_again);
+			   decision, &look_again);
 	}
 }
 
@@ -406,11 +433,14 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
+	if (set.lacks_pools)
+		svc_pool_add(&set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_LOCK_ALL);
 	if (set.count > 0 && !has_metered(&set))
 		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);
 	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
-	rest = give_back(&set, svc_amount_negate(request->amount));
+	rest = give_back(request, &set);
 	if (svc_amount_sign(rest) > 0 || set.count == 0)
 	{
 		if (svc_ledger_replay_late(request, answer))
@@ -445,27 +475,35 @@ has_metered(const SvcGrantSet *set)
 }
 
 /*
- * Spread what is given back over the grants: what was used beyond their limits
- * first, then against the burn order; to live grants before others, where it
- * can be used again.  Returns what none of them has used.
+ * Spread what is given back over the grants: what pools have paid first, as they
+ * pay last; then what was used beyond limits, then against the burn order; to
+ * live grants before others, where it can be used again.  Returns what none of
+ * them has used.
  */
 static Datum
-give_back(SvcGrantSet *set, Datum amount)
+give_back(const SvcRequest *request, SvcGrantSet *set)
 {
-	Datum		rest = amount;
+	Datum		rest = svc_amount_negate(request->amount);
 
+	for (int n = 0; n < set->count && svc_amount_sign(rest) > 0; n++)
+	{
+		SvcGrant   *grant = nth_to_give_back(set, n);
+
+		if (grant->is_pool)
+			rest = svc_pool_give_back(grant, request->customer_id, rest);
+	}
 	for (int n = 0; n < set->count; n++)
 	{
 		SvcGrant   *grant = nth_to_give_back(set, n);
 
-		if (grant->metered && !grant->balance.unlimited)
+		if (grant->metered && !grant->balance.unlimited && !grant->is_pool)
 			rest = give_back_to(grant, svc_balance_overage(&grant->balance), rest);
 	}
 	for (int n = 0; n < set->count; n++)
 	{
 		SvcGrant   *grant = nth_to_give_back(set, n);
 
-		if (grant->metered)
+		if (grant->metered && !grant->is_pool)
 			rest = give_back_to(grant, svc_amount_add(grant->balance.used, grant->taken), rest);
 	}
 	return rest;
@@ -555,8 +593,8 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 	{
 		if (!parts->parts[i].set.metered)
 			svc_consume_report_not_metered(request, parts->parts[i].code);
-		svc_grant_describe(&parts->parts[i].decision, &parts->parts[i].set);
 	}
+	describe_parts(parts, denied == NULL);
 	if (denied != NULL && svc_ledger_replay_late(request, answer))
 		return true;
 	*answer = parts_datum(parts, denied);
@@ -568,17 +606,24 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 	return true;
 }
 
-/* Steps 2 to 5 for several codes; true when they are to be done again. */
+/*
+ * Steps 2 to 5 for several codes; true when they are to be done again.
+ *
+ * Codes are served in their order, each as if those before had been served by
+ * calls of their own: what they spend of the pot is gone.
+ */
 static bool
 lock_and_decide_parts(SvcRequest *request, Parts *parts)
 {
 	SvcReason	gate;
 	bool		any_again = false;
 
-	for (int i = 0; i < parts->count; i++)
-		svc_grant_find(&parts->parts[i].set, request->customer_id, parts->parts[i].code,
-					   request->instant, SVC_GRANT_LOCK_USABLE);
+	lock_parts(request, parts);
 	gate = svc_grant_gate(request->customer_id, false);
+	if (gate == SVC_OK)
+		svc_booking_catch_up(request, &parts->pot);
+	parts->pot_before = palloc(Max(parts->pot.count, 1) * sizeof(SvcGrant));
+	memcpy(parts->pot_before, parts->pot.grants, parts->pot.count * sizeof(SvcGrant));
 	for (int i = 0; i < parts->count; i++)
 	{
 		Part	   *part = &parts->parts[i];
@@ -586,10 +631,86 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts)
 
 		request->code = part->code;
 		request->amount = part->amount;
+		if (part->has_pools)
+			svc_pool_draw_own(&part->set, &parts->pot, part->code);
+		else if (parts->pot.count > 0)
+			svc_pool_draw(&part->set, &parts->pot, part->code);
 		decide(request, &part->set, gate, &part->decision, &look_again);
+		svc_pool_spend(&parts->pot, &part->set);
 		any_again |= look_again;
 	}
 	return any_again;
+}
+
+/* Step 2: codes without pools first; then the pot, if anybody needs it. */
+static void
+lock_parts(SvcRequest *request, Parts *parts)
+{
+	parts->pool_code_count = svc_pool_codes(request->customer_id, &parts->pool_codes);
+	for (int i = 0; i < parts->count; i++)
+	{
+		Part	   *part = &parts->parts[i];
+
+		part->has_pools = false;
+		for (int j = 0; j < parts->pool_code_count; j++)
+			part->has_pools |= DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, part->code,
+																	parts->pool_codes[j]));
+		if (!part->has_pools)
+			svc_grant_find(&part->set, request->customer_id, part->code, request->instant,
+						   SVC_GRANT_LOCK_USABLE);
+	}
+	memset(&parts->pot, 0, sizeof(parts->pot));
+	if (parts->pool_code_count > 0 && need_pot(parts))
+		lock_pot(request, parts);
+}
+
+/* Is a code to be served by pools, or that of pools itself? */
+static bool
+need_pot(const Parts *parts)
+{
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (parts->parts[i].has_pools ||
+			svc_pool_is_needed(&parts->parts[i].set, parts->parts[i].amount))
+			return true;
+	}
+	return false;
+}
+
+/* Then with all pools that pay for any of the codes, so that what remains is right. */
+static void
+lock_pot(SvcRequest *request, Parts *parts)
+{
+	Datum	   *codes = palloc(parts->count * sizeof(Datum));
+	Datum	   *payees = palloc(parts->count * sizeof(Datum));
+	int			code_count = 0;
+	int			payee_count = 0;
+
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (parts->parts[i].has_pools)
+			codes[code_count++] = parts->parts[i].code;
+		else
+			payees[payee_count++] = parts->parts[i].code;
+	}
+	svc_pool_lock(&parts->pot, request->customer_id, codes, code_count, payees, payee_count,
+				  request->instant);
+}
+
+/* What is taken, and what is left then; of a denial, what is left without it. */
+static void
+describe_parts(Parts *parts, bool allowed)
+{
+	if (!allowed && parts->pot.count == 0)
+		return;
+	if (!allowed)
+		parts->pot.grants = parts->pot_before;
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (!allowed)
+			svc_grant_untake(&parts->parts[i].set);
+		svc_pool_describe(&parts->parts[i].decision, &parts->parts[i].set, &parts->pot);
+	}
 }
 
 static Part *

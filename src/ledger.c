@@ -131,16 +131,18 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement_ledger"
 		" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id,"
-		"  idempotency_key, request, answer, metadata, actor, request_id)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16)"
+		"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16,"
+		"  $17, $18)"
 		" ON CONFLICT (customer_id, idempotency_key)"
 		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
-		16, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
-			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID}
+		18, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
+			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID,
+		TEXTOID, NUMERICOID}
 	};
 	bool		is_first = request->has_key && line == 0;
-	Datum		values[16];
-	bool		isnull[16] = {false};
+	Datum		values[18];
+	bool		isnull[18] = {false};
 
 	values[0] = request->customer_id;
 	values[1] = grant->id;
@@ -162,6 +164,9 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	isnull[13] = !request->has_metadata || line > 0;
 	values[14] = CStringGetTextDatum(svc_event_actor());
 	values[15] = svc_event_request_id(&isnull[15]);
+	values[16] = grant->spent_on;
+	values[17] = grant->spent;
+	isnull[16] = isnull[17] = !grant->is_pool || svc_amount_sign(grant->taken) == 0;
 	if (svc_statement_run(&statement, values, isnull) == 1)
 		return true;
 	if (!is_first)

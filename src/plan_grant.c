@@ -7,7 +7,8 @@
  *
  *		limits			{"api_calls": 10000,
  *						 "tokens": {"limit": 5000, "reset_period": "daily"},
- *						 "sso": true, "support": {"value": "priority"}}
+ *						 "sso": true, "support": {"value": "priority"},
+ *						 "credits": {"limit": 1000, "costs": {"gpt_large": 10}}}
  *		entitlements	{sso, api_calls}: those that limits does not define
  *						are rights that are not counted
  *		executions_per_month
@@ -43,8 +44,9 @@
 #include "lifecycle.h"
 #include "period.h"
 #include "plan_grant.h"
+#include "pool.h"
 
-#define GRANT_COLUMNS		12
+#define GRANT_COLUMNS		13
 #define CODE_SHOWN_MAX		100 /* of a code or key, in a message */
 #define CODES_MAX			1000	/* of one plan */
 
@@ -60,7 +62,7 @@
 	"  (SELECT array_agg(a.value::integer ORDER BY a.value::integer)" \
 	"   FROM jsonb_array_elements_text(d.def -> 'alert_percents') a) AS alert_percents," \
 	"  coalesce((d.def ->> 'priority')::integer, 100) AS priority," \
-	"  coalesce((d.def ->> 'per_unit')::boolean, true) AS per_unit" \
+	"  coalesce((d.def ->> 'per_unit')::boolean, true) AS per_unit, d.def -> 'costs' AS costs" \
 	" FROM @extschema@.svc_plan p CROSS JOIN LATERAL (" \
 	"  SELECT e.key AS code, CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value" \
 	"    WHEN 'number' THEN jsonb_build_object('limit', e.value) ELSE '{}' END AS def" \
@@ -82,11 +84,13 @@ static const struct
 	{"reset_period", jbvString}, {"rollover_max", jbvNumeric},
 	{"overage", jbvString}, {"overage_limit", jbvNumeric}, {"carry_overage", jbvBool},
 	{"alert_percents", jbvArray}, {"priority", jbvNumeric}, {"per_unit", jbvBool},
+	{"costs", jbvObject},
 };
 
 static void check_definition(const char *code, JsonbValue *value);
 static void check_member(const char *code, const char *key, JsonbValue *value);
 static bool has_type(const JsonbValue *value, enum jbvType type);
+static void check_costs(const char *code, JsonbContainer *costs);
 static void check_amount(const char *code, const char *key, JsonbValue *value);
 static void check_integer(const char *code, const char *key, JsonbValue *value, int32 low, int32 high);
 static void check_percents(const char *code, JsonbContainer *object);
@@ -96,6 +100,8 @@ static char *known_keys(void);
 static void append_component(StringInfo pointer, const char *name);
 pg_noreturn static void report_bad_limits(const char *problem, const char *code, const char *key,
 										  const char *hint);
+pg_noreturn static void report_bad_limits_at(const char *problem, const char *code, const char *key,
+											 const char *member, const char *hint);
 
 PG_FUNCTION_INFO_V1(svc_plan_grants);
 
@@ -138,13 +144,13 @@ svc_plan_grant_all(const SvcPlanTerms *terms)
 		"INSERT INTO @extschema@.svc_entitlement"
 		" (customer_id, subscription_id, plan_id, source_id, source, code, name, type, limit_amount, unlimited,"
 		"  value, reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
-		"  alert_percents, priority)"
+		"  alert_percents, priority, costs)"
 		" SELECT $1, $2, $3, $3, $4, g.code, g.code,"
 		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN 'quota' ELSE 'feature' END,"
 		"  g.limit_amount * CASE WHEN g.per_unit THEN $5 ELSE 1 END, g.unlimited, g.value,"
 		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
 		"  CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN $7 END, g.rollover_max, g.overage,"
-		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority"
+		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority, g.costs"
 		" FROM (" PLAN_GRANTS "$3) g"
 		/* those that it has already are changed, not granted again */
 		" WHERE NOT EXISTS (SELECT FROM @extschema@.svc_entitlement e"
@@ -160,15 +166,15 @@ svc_plan_grant_all(const SvcPlanTerms *terms)
 }
 
 /*
- * Lock the grants of a subscription, in the order in which consumes of several
- * codes do.
+ * Lock the grants of a subscription, in the order in which consumes do.
  */
 void
 svc_plan_lock_grants(const SvcPlanTerms *terms)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_entitlement"
-		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY code, id FOR NO KEY UPDATE",
+		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY " SVC_GRANT_LOCK_ORDER
+		" FOR NO KEY UPDATE",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {terms->customer_id, terms->subscription_id};
@@ -199,7 +205,7 @@ svc_plan_change_all(const SvcPlanTerms *terms)
 		"  unlimited = g.unlimited, value = g.value,"
 		"  reset_period = CASE WHEN g.limit_amount IS NOT NULL OR g.unlimited THEN coalesce(g.reset_period, $6) END,"
 		"  rollover_max = g.rollover_max, overage = g.overage, overage_limit = g.overage_limit,"
-		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority"
+		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority, costs = g.costs"
 		" FROM (" PLAN_GRANTS "$3) g"
 		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.source = $4 AND e.status <> 'revoked'"
 		"  AND e.code = g.code",
@@ -292,6 +298,8 @@ check_member(const char *code, const char *key, JsonbValue *value)
 		report_bad_limits("unknown period", code, key, "The periods are " SVC_PERIOD_NAMES ".");
 	if (strcmp(key, "overage") == 0 && strcmp(word, "allow") != 0 && strcmp(word, "deny") != 0)
 		report_bad_limits("unknown overage", code, key, "It is \"deny\" or \"allow\".");
+	if (strcmp(key, "costs") == 0)
+		check_costs(code, value->val.binary.data);
 	if (strcmp(key, "priority") == 0)
 		check_integer(code, key, value, 0, PG_INT32_MAX);
 	else if (definition_keys[i].type == jbvNumeric)
@@ -306,7 +314,20 @@ has_type(const JsonbValue *value, enum jbvType type)
 		return true;
 	if (type == jbvArray)
 		return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+	if (type == jbvObject)
+		return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
 	return value->type == type;
+}
+
+static void
+check_costs(const char *code, JsonbContainer *costs)
+{
+	char	   *of_code;
+	const char *problem = svc_pool_check_costs(costs, code, &of_code);
+
+	if (problem != NULL)
+		report_bad_limits_at(problem, code, "costs", of_code,
+							 "For example {\"gpt_large\": 10, \"gpt_small\": 1}.");
 }
 
 static void
@@ -370,7 +391,7 @@ static void
 check_counted(const char *code, JsonbContainer *object)
 {
 	static const char *const counted[] = {"reset_period", "rollover_max", "overage", "overage_limit",
-	"carry_overage", "alert_percents"};
+	"carry_overage", "alert_percents", "costs"};
 	JsonbValue	value;
 	JsonbValue *unlimited = getKeyJsonValueFromContainer(object, "unlimited", 9, &value);
 
@@ -416,6 +437,14 @@ append_component(StringInfo pointer, const char *name)
 static void
 report_bad_limits(const char *problem, const char *code, const char *key, const char *hint)
 {
+	report_bad_limits_at(problem, code, key, NULL, hint);
+}
+
+/* The same, and which member of the key's value. */
+static void
+report_bad_limits_at(const char *problem, const char *code, const char *key, const char *member,
+					 const char *hint)
+{
 	StringInfoData pointer;
 
 	initStringInfo(&pointer);
@@ -423,6 +452,8 @@ report_bad_limits(const char *problem, const char *code, const char *key, const 
 		append_component(&pointer, code);
 	if (key != NULL)
 		append_component(&pointer, key);
+	if (member != NULL)
+		append_component(&pointer, member);
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_PLAN_LIMITS),
 			 errmsg("invalid limits of plan: %s", problem),

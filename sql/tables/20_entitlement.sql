@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement (
     description text,
     alert_percents integer[],
     value jsonb,
+    costs jsonb CHECK (jsonb_typeof(costs) = 'object'),
     PRIMARY KEY (customer_id, id),
     FOREIGN KEY (customer_id, subscription_id) REFERENCES @schema@.svc_subscription (customer_id, id),
     CHECK (valid_from < valid_until)
@@ -54,6 +55,8 @@ CREATE INDEX IF NOT EXISTS svc_entitlement_code ON @schema@.svc_entitlement (cus
 CREATE INDEX IF NOT EXISTS svc_entitlement_subscription
     ON @schema@.svc_entitlement (customer_id, subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_entitlement_plan ON @schema@.svc_entitlement (plan_id) WHERE plan_id IS NOT NULL;
+-- grants that pay for other codes, too
+CREATE INDEX IF NOT EXISTS svc_entitlement_pool ON @schema@.svc_entitlement (customer_id) WHERE costs IS NOT NULL;
 -- what time alone makes due, for svc_run_due(); counters are not in it
 CREATE INDEX IF NOT EXISTS svc_entitlement_due ON @schema@.svc_entitlement (least(reset_at, valid_until))
     WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) IS NOT NULL;
@@ -85,3 +88,4 @@ COMMENT ON COLUMN @schema@.svc_entitlement.alerted_percent IS 'The greatest thre
 COMMENT ON COLUMN @schema@.svc_entitlement.valid_from IS 'Start of validity, included; null: without bound.';
 COMMENT ON COLUMN @schema@.svc_entitlement.valid_until IS 'End of validity, excluded; null: without bound.';
 COMMENT ON COLUMN @schema@.svc_entitlement.value IS 'What a right that is not counted carries.';
+COMMENT ON COLUMN @schema@.svc_entitlement.costs IS 'Of a pool: an object of the codes that spend it, when their own grants do not suffice, and of what a unit of each costs, in units of this grant (credits), such as {"gpt_large": 10, "gpt_small": 1}; null: no pool.';
