@@ -12,15 +12,17 @@
  *	1. With a key: look for the key in the ledger.  If it is there, its stored
  *	   answer is the answer; customer and quota are not looked at.
  *	2. Lock the code's grants, in the order of their ids (grant.c); those of
- *	   several codes in the order of the codes.  Whoever comes second waits
- *	   here, and then sees what the first has left.
+ *	   several codes in the order of the codes.  If what they have available
+ *	   does not suffice, lock the pools that pay for the code, too (pool.c).
+ *	   Whoever comes second waits here, and then sees what the first has left.
  *	3. Read the customer's status; one that is not served is denied.  After
  *	   the lock, so that the answer is of one instant.
  *	4. Write down what time has done to the grants (booking.c): resets that
  *	   are due, validity that is over.
- *	5. Decide.  A denial takes nothing.  If meanwhile a grant has come that was
- *	   not locked, go back to step 2.  With a key, look for the key once more: the call that took the last unit may have been this very request,
- *	   committed while we waited.
+ *	5. Decide.  A denial takes nothing.  If meanwhile a grant or pool has come
+ *	   that was not locked, go back to step 2.  With a key, look for the key
+ *	   once more: the call that took the last unit may have been this very
+ *	   request, committed while we waited.
  *	6. Append line 0 to the ledger, before any counter is touched.  With a key
  *	   this waits for a rival with the same key; if the rival has committed,
  *	   replay its answer.
@@ -39,7 +41,28 @@
  *
  * Why it cannot deadlock with itself: one call locks rows in one order, and
  * waits for a key only while holding them; who holds the key already holds all
- * rows it will ever lock.
+ * rows it will ever lock.  That order is: first the grants of *ordinary* codes,
+ * by code and id; then those of codes that have pools, whatever their status,
+ * pools and others, by code and id.  Every call keeps to it:
+ *
+ *	- One code that is ordinary: its grants; then pools, which are of other
+ *	  codes, in one statement.
+ *	- One code that has pools: its grants.  No other pool pays for it (pool.c),
+ *	  so there is no second step that could lead back.
+ *	- Several codes: an unlocked look tells which have pools.  The others first;
+ *	  then, in one statement, the grants of these and the pools that pay for the
+ *	  others.
+ *	- Giving back, settling and releasing: as one code.  What changes grants of
+ *	  several codes locks them by SVC_GRANT_LOCK_ORDER (grant.h), and holds come
+ *	  after all grants.
+ *
+ * Which codes have pools changes when somebody defines or undoes one, and a
+ * second look may find grants that are new.  A call that runs into just that
+ * can still be in a deadlock, which the server resolves.
+ *
+ * Where a code's own grants suffice, its pools are read without a lock, because
+ * they count for what remains; where a customer has none, no statement is spent
+ * on them.
  *
  *-------------------------------------------------------------------------
  */

@@ -27,8 +27,9 @@
  * whatever the cost is now, and only back to the last reset.
  *
  * A code that has pools of its own, whatever their status, is not paid for by
- * others: then "ordinary codes before those of pools" is an order in which all
- * can lock (consume.c).
+ * others: so all can lock ordinary codes before those of pools (consume.c).
+ *
+ * Locks: as the reading says, in the order of codes and ids.
  *
  *-------------------------------------------------------------------------
  */
