@@ -163,7 +163,7 @@ RETURNS svc_balance
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_balance_at';
 COMMENT ON FUNCTION svc_balance_at(text, text, timestamptz) IS
-'The balance of a code at an instant of the past, read from the ledger; of the present; or of the future, if nothing happens until then. Counts the grants that had been made, were valid by their present valid_from and valid_until, and were not revoked; suspensions are not looked at; an instant among resets that were made up for at once is reckoned by the present rollover_max, carry_overage and periods. at: null is the start of the transaction. Raises 22004 and 22023 for arguments.';
+'The balance of a code at an instant of the past, read from the ledger; of the present; or of the future, if nothing happens until then. Counts the grants that had been made, were valid by their present valid_from and valid_until, and were not revoked; suspensions are not looked at, nor pools of other codes; an instant among resets that were made up for at once is reckoned by the present rollover_max, carry_overage and periods. at: null is the start of the transaction. Raises 22004 and 22023 for arguments.';
 
 CREATE FUNCTION svc_verify(
     of_customer text DEFAULT NULL,
