@@ -10,7 +10,7 @@ CREATE TYPE svc_decision AS (
     entitlement_id text
 );
 COMMENT ON TYPE svc_decision IS
-'The answer to "may this customer use that much?": allowed; reason (ok, limit_exceeded, no_entitlement, not_yet_valid, expired, suspended, revoked, customer_inactive, unknown_customer); remaining, null when unlimited or not metered; overage, the part beyond the limit; reset_at, when the next grant resets; value, of the first grant that has one; entitlement_id, of the grant that pays first.';
+'The answer to "may this customer use that much?": allowed; reason (ok, limit_exceeded, no_entitlement, not_yet_valid, expired, suspended, revoked, customer_inactive, unknown_customer); remaining, what is left within the limits, of pools for whole units, null when unlimited or not metered; overage, the part beyond the limit; reset_at, when the next grant resets; value, of the first grant that has one; entitlement_id, of the grant that pays first.';
 
 CREATE TYPE svc_consumption AS (
     allowed boolean,

@@ -46,7 +46,8 @@ CREATE FUNCTION svc_terms_grants(
     terms jsonb, quantity integer DEFAULT 1, billing_cycle text DEFAULT NULL, addons jsonb DEFAULT NULL,
     OUT addon_id text, OUT code text, OUT limit_amount numeric, OUT unlimited boolean, OUT value jsonb,
     OUT reset_period text, OUT rollover_max numeric, OUT overage text, OUT overage_limit numeric,
-    OUT carry_overage boolean, OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean)
+    OUT carry_overage boolean, OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean,
+    OUT costs jsonb)
 RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_terms_grants';
@@ -57,13 +58,13 @@ CREATE FUNCTION svc_plan_grants(
     plan_id text,
     OUT code text, OUT limit_amount numeric, OUT unlimited boolean, OUT value jsonb, OUT reset_period text,
     OUT rollover_max numeric, OUT overage text, OUT overage_limit numeric, OUT carry_overage boolean,
-    OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean)
+    OUT alert_percents integer[], OUT priority integer, OUT per_unit boolean, OUT costs jsonb)
 RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT g.code, g.limit_amount, g.unlimited, g.value, g.reset_period, g.rollover_max, g.overage,
-           g.overage_limit, g.carry_overage, g.alert_percents, g.priority, g.per_unit
+           g.overage_limit, g.carry_overage, g.alert_percents, g.priority, g.per_unit, g.costs
     FROM svc_terms_grants(svc_plan_terms(plan_id)) g;
 END;
 COMMENT ON FUNCTION svc_plan_grants(text) IS
-'What a plan grants to each new subscriber, a row per code, in the order of the codes: from its limits, entitlements, executions_per_month and overage_enabled. limit_amount is for a quantity of one, unless per_unit is false; reset_period null is the billing cycle. Raises SV008 for an unknown plan, 22004 for null.';
+'What a plan grants to each new subscriber, a row per code, in the order of the codes: from its limits, entitlements, executions_per_month and overage_enabled. limit_amount is for a quantity of one, unless per_unit is false; reset_period null is the billing cycle; costs make a pool. Raises SV008 for an unknown plan, 22004 for null.';

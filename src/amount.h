@@ -65,6 +65,13 @@ svc_amount_quotient(Datum a, Datum b)
 	return DirectFunctionCall2(numeric_div_trunc, a, b);
 }
 
+/* a / b, as exact as numeric makes it, without zeros behind. */
+static inline Datum
+svc_amount_ratio(Datum a, Datum b)
+{
+	return DirectFunctionCall1(numeric_trim_scale, DirectFunctionCall2(numeric_div, a, b));
+}
+
 /* Less than, equal to or greater than 0, as a is to b. */
 static inline int
 svc_amount_compare(Datum a, Datum b)

@@ -12,16 +12,19 @@
  *	1. With a key: look for the key in the ledger.  If it is there, its stored
  *	   answer is the answer; customer and quota are not looked at.
  *	2. Lock the code's grants, in the order of their ids (grant.c); those of
- *	   several codes in the order of the codes.  Whoever comes second waits
- *	   here, and then sees what the first has left.
+ *	   several codes in the order of the codes.  If what they have available
+ *	   does not suffice, lock the pools that pay for the code, too (pool.c).
+ *	   Whoever comes second waits here, and then sees what the first has left.
  *	3. Read the customer's status; one that is not served is denied.  After
  *	   the lock, so that the answer is of one instant.
+ *	   If something is due for its subscriptions by then, write that down
+ *	   (subscription_due.c), and go back to step 2.
  *	4. Write down what time has done to the grants (booking.c): resets that
- *	   are due, validity that is over.  If it has done something to their
- *	   subscriptions (subscription_due.c), go back to step 2.
- *	5. Decide.  A denial takes nothing.  If meanwhile a grant has come that was
- *	   not locked, go back to step 2.  With a key, look for the key once more: the call that took the last unit may have been this very request,
- *	   committed while we waited.
+ *	   are due, validity that is over.
+ *	5. Decide.  A denial takes nothing.  If meanwhile a grant or pool has come
+ *	   that was not locked, go back to step 2.  With a key, look for the key
+ *	   once more: the call that took the last unit may have been this very
+ *	   request, committed while we waited.
  *	6. Append line 0 to the ledger, before any counter is touched.  With a key
  *	   this waits for a rival with the same key; if the rival has committed,
  *	   replay its answer.
@@ -40,7 +43,28 @@
  *
  * Why it cannot deadlock with itself: one call locks rows in one order, and
  * waits for a key only while holding them; who holds the key already holds all
- * rows it will ever lock.
+ * rows it will ever lock.  That order is: first the grants of *ordinary* codes,
+ * by code and id; then those of codes that have pools, whatever their status,
+ * pools and others, by code and id.  Every call keeps to it:
+ *
+ *	- One code that is ordinary: its grants; then pools, which are of other
+ *	  codes, in one statement.
+ *	- One code that has pools: its grants.  No other pool pays for it (pool.c),
+ *	  so there is no second step that could lead back.
+ *	- Several codes: an unlocked look tells which have pools.  The others first;
+ *	  then, in one statement, the grants of these and the pools that pay for the
+ *	  others.
+ *	- Giving back, settling and releasing: as one code.  What changes grants of
+ *	  several codes locks them by SVC_GRANT_LOCK_ORDER (grant.h), and holds come
+ *	  after all grants.
+ *
+ * Which codes have pools changes when somebody defines or undoes one, and a
+ * second look may find grants that are new.  A call that runs into just that
+ * can still be in a deadlock, which the server resolves.
+ *
+ * Where a code's own grants suffice, its pools are read without a lock, because
+ * they count for what remains; where a customer has none, no statement is spent
+ * on them.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,6 +88,7 @@
 #include "consume.h"
 #include "error.h"
 #include "gate.h"
+#include "pool.h"
 #include "subscription_due.h"
 
 /* Of one request for several codes. */
@@ -77,6 +102,7 @@ typedef struct Part
 {
 	Datum		code;
 	Datum		amount;
+	bool		has_pools;		/* of its own: its grants are in the pot */
 	SvcGrantSet set;
 	SvcDecision decision;
 } Part;
@@ -86,6 +112,10 @@ typedef struct Parts
 	TupleDesc	desc;			/* of the answer */
 	int			count;
 	Part	   *parts;			/* in the order of their codes, bytewise */
+	int			pool_code_count;
+	Datum	   *pool_codes;		/* of all the customer's pools */
+	SvcGrantSet pot;			/* grants that more than one of them may spend */
+	SvcGrant   *pot_before;		/* as they were when they were locked */
 } Parts;
 
 static void read_request(FunctionCallInfo fcinfo, SvcRequest *request);
@@ -94,16 +124,20 @@ static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
 static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
 static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
 				   bool *look_again);
-static bool has_changed(const SvcGrantSet *set, TimestampTz at);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
+static void look_for_reason(SvcRequest *request, SvcGrantSet *all);
 static bool has_metered(const SvcGrantSet *set);
-static Datum give_back(SvcGrantSet *set, Datum amount);
+static Datum give_back(const SvcRequest *request, SvcGrantSet *set);
 static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
 static Datum give_back_to(SvcGrant *grant, Datum limit, Datum rest);
 static void read_parts(Parts *parts, Jsonb *amounts);
 static int	compare_parts(const void *a, const void *b);
 static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
-static bool lock_and_decide_parts(SvcRequest *request, Parts *parts);
+static bool lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again);
+static void lock_parts(SvcRequest *request, Parts *parts);
+static bool need_pot(const Parts *parts);
+static void lock_pot(SvcRequest *request, Parts *parts);
+static void describe_parts(Parts *parts, bool allowed);
 static Part *first_denied(Parts *parts);
 static Datum parts_datum(const Parts *parts, const Part *denied);
 static Datum part_figures(const Parts *parts, Datum (*figure) (const SvcDecision *decision));
@@ -333,9 +367,8 @@ attempt_consume(SvcRequest *request, void *state, Datum *answer)
  * closed, the grants are not touched.
  *
  * A denial looks at all grants once more, without a lock: for the reason, if
- * none is live; and because what we waited for, or what is due for a
- * subscription, may have put another grant in the place of those that we have
- * locked.  Then "look_again" is set, and the
+ * none is live; and because what we waited for may have put another grant in
+ * the place of those that we have locked.  Then "look_again" is set, and the
  * decision is void.
  */
 static void
@@ -344,10 +377,7 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 {
 	SvcGrantSet all;
 
-	*look_again = gate == SVC_OK && has_changed(set, request->instant.at) &&
-		svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
-	if (*look_again)
-		return;
+	*look_again = false;
 	if (gate != SVC_OK)
 	{
 		/* as a check, which does not look at the grants then */
@@ -357,28 +387,28 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 		return;
 	}
 	svc_booking_catch_up(request, set);
+	if (set->lacks_pools && !svc_pool_is_needed(set, request->amount))
+		/* they do not pay now, but count for what remains: not locked */
+		svc_pool_add(set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_REREAD);
 	svc_grant_decide(decision, set, request->amount, request->mode);
 	if (decision->reason != SVC_OK)
 	{
-		svc_grant_find(&all, request->customer_id, request->code, request->instant,
-					   SVC_GRANT_REREAD);
-		*look_again = has_other_live(&all, set) ||
-			svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
+		look_for_reason(request, &all);
+		*look_again = has_other_live(&all, set);
 		if (set->live == 0 && !*look_again)
 			svc_grant_decide(decision, &all, request->amount, request->mode);
 	}
 }
 
-/* Is a subscription to change what it grants here? */
-static bool
-has_changed(const SvcGrantSet *set, TimestampTz at)
+/* All grants that pay for the code, as they are committed now. */
+static void
+look_for_reason(SvcRequest *request, SvcGrantSet *all)
 {
-	for (int i = 0; i < set->count; i++)
-	{
-		if (set->grants[i].changes_at <= at)
-			return true;
-	}
-	return false;
+	svc_grant_find(all, request->customer_id, request->code, request->instant, SVC_GRANT_REREAD);
+	if (all->lacks_pools)
+		svc_pool_add(all, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_REREAD);
 }
 
 /* Is a grant live that is not among those of the other set? */
@@ -404,14 +434,33 @@ void
 svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
 {
 	bool		look_again = true;
+	SvcReason	gate;
 
 	for (int i = 0; i < LOOKS_MAX && look_again; i++)
 	{
 		svc_grant_find(set, request->customer_id, request->code, request->instant,
 					   SVC_GRANT_LOCK_USABLE);
-		decide(request, set, svc_grant_gate(request->customer_id, false),
-						   decision, &look_again);
+		if (svc_pool_is_needed(set, request->amount))
+			svc_pool_add(set, request->customer_id, request->code, request->instant,
+						 SVC_GRANT_LOCK_USABLE);
+		look_again = svc_consume_read_gate(request, &gate) && i + 1 < LOOKS_MAX;
+		if (!look_again)
+			decide(request, set, gate, decision, &look_again);
 	}
+}
+
+/*
+ * Step 3.  True when something was due for the customer's subscriptions, and is
+ * written down now: then the grants are to be looked at again.
+ */
+bool
+svc_consume_read_gate(const SvcRequest *request, SvcReason *gate)
+{
+	TimestampTz changes_at;
+
+	*gate = svc_grant_gate(request->customer_id, false, &changes_at);
+	return *gate == SVC_OK && changes_at <= request->instant.at &&
+		svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
 }
 
 /* Steps 2 to 7 of giving back. */
@@ -421,20 +470,21 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 	TupleDesc	desc = state;
 	SvcGrantSet set;
 	SvcDecision decision;
+	SvcReason	gate;
 	Datum		rest;
 	int			line = 0;
 
+	(void) svc_consume_read_gate(request, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
-	if (has_changed(&set, request->instant.at) &&
-		svc_subscription_catch_up_customer(request->customer_id, request->instant.at))
-		svc_grant_find(&set, request->customer_id, request->code, request->instant,
-					   SVC_GRANT_LOCK_ALL);
+	if (set.lacks_pools)
+		svc_pool_add(&set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_LOCK_ALL);
 	if (set.count > 0 && !has_metered(&set))
 		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);
 	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
-	rest = give_back(&set, svc_amount_negate(request->amount));
+	rest = give_back(request, &set);
 	if (svc_amount_sign(rest) > 0 || set.count == 0)
 	{
 		if (svc_ledger_replay_late(request, answer))
@@ -469,27 +519,35 @@ has_metered(const SvcGrantSet *set)
 }
 
 /*
- * Spread what is given back over the grants: what was used beyond their limits
- * first, then against the burn order; to live grants before others, where it
- * can be used again.  Returns what none of them has used.
+ * Spread what is given back over the grants: what pools have paid first, as they
+ * pay last; then what was used beyond limits, then against the burn order; to
+ * live grants before others, where it can be used again.  Returns what none of
+ * them has used.
  */
 static Datum
-give_back(SvcGrantSet *set, Datum amount)
+give_back(const SvcRequest *request, SvcGrantSet *set)
 {
-	Datum		rest = amount;
+	Datum		rest = svc_amount_negate(request->amount);
 
+	for (int n = 0; n < set->count && svc_amount_sign(rest) > 0; n++)
+	{
+		SvcGrant   *grant = nth_to_give_back(set, n);
+
+		if (grant->is_pool)
+			rest = svc_pool_give_back(grant, request->customer_id, rest);
+	}
 	for (int n = 0; n < set->count; n++)
 	{
 		SvcGrant   *grant = nth_to_give_back(set, n);
 
-		if (grant->metered && !grant->balance.unlimited)
+		if (grant->metered && !grant->balance.unlimited && !grant->is_pool)
 			rest = give_back_to(grant, svc_balance_overage(&grant->balance), rest);
 	}
 	for (int n = 0; n < set->count; n++)
 	{
 		SvcGrant   *grant = nth_to_give_back(set, n);
 
-		if (grant->metered)
+		if (grant->metered && !grant->is_pool)
 			rest = give_back_to(grant, svc_amount_add(grant->balance.used, grant->taken), rest);
 	}
 	return rest;
@@ -572,15 +630,15 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 	int			line = 0;
 
 	for (int i = 0; i < LOOKS_MAX && look_again; i++)
-		look_again = lock_and_decide_parts(request, parts);
+		look_again = lock_and_decide_parts(request, parts, i + 1 < LOOKS_MAX);
 
 	denied = first_denied(parts);
 	for (int i = 0; denied == NULL && i < parts->count; i++)
 	{
 		if (!parts->parts[i].set.metered)
 			svc_consume_report_not_metered(request, parts->parts[i].code);
-		svc_grant_describe(&parts->parts[i].decision, &parts->parts[i].set);
 	}
+	describe_parts(parts, denied == NULL);
 	if (denied != NULL && svc_ledger_replay_late(request, answer))
 		return true;
 	*answer = parts_datum(parts, denied);
@@ -592,17 +650,25 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 	return true;
 }
 
-/* Steps 2 to 5 for several codes; true when they are to be done again. */
+/*
+ * Steps 2 to 5 for several codes; true when they are to be done again.
+ *
+ * Codes are served in their order, each as if those before had been served by
+ * calls of their own: what they spend of the pot is gone.
+ */
 static bool
-lock_and_decide_parts(SvcRequest *request, Parts *parts)
+lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 {
 	SvcReason	gate;
 	bool		any_again = false;
 
-	for (int i = 0; i < parts->count; i++)
-		svc_grant_find(&parts->parts[i].set, request->customer_id, parts->parts[i].code,
-					   request->instant, SVC_GRANT_LOCK_USABLE);
-	gate = svc_grant_gate(request->customer_id, false);
+	lock_parts(request, parts);
+	if (svc_consume_read_gate(request, &gate) && may_look_again)
+		return true;
+	if (gate == SVC_OK)
+		svc_booking_catch_up(request, &parts->pot);
+	parts->pot_before = palloc(Max(parts->pot.count, 1) * sizeof(SvcGrant));
+	memcpy(parts->pot_before, parts->pot.grants, parts->pot.count * sizeof(SvcGrant));
 	for (int i = 0; i < parts->count; i++)
 	{
 		Part	   *part = &parts->parts[i];
@@ -610,10 +676,86 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts)
 
 		request->code = part->code;
 		request->amount = part->amount;
+		if (part->has_pools)
+			svc_pool_draw_own(&part->set, &parts->pot, part->code);
+		else if (parts->pot.count > 0)
+			svc_pool_draw(&part->set, &parts->pot, part->code);
 		decide(request, &part->set, gate, &part->decision, &look_again);
+		svc_pool_spend(&parts->pot, &part->set);
 		any_again |= look_again;
 	}
 	return any_again;
+}
+
+/* Step 2: codes without pools first; then the pot, if anybody needs it. */
+static void
+lock_parts(SvcRequest *request, Parts *parts)
+{
+	parts->pool_code_count = svc_pool_codes(request->customer_id, &parts->pool_codes);
+	for (int i = 0; i < parts->count; i++)
+	{
+		Part	   *part = &parts->parts[i];
+
+		part->has_pools = false;
+		for (int j = 0; j < parts->pool_code_count; j++)
+			part->has_pools |= DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, part->code,
+																	parts->pool_codes[j]));
+		if (!part->has_pools)
+			svc_grant_find(&part->set, request->customer_id, part->code, request->instant,
+						   SVC_GRANT_LOCK_USABLE);
+	}
+	memset(&parts->pot, 0, sizeof(parts->pot));
+	if (parts->pool_code_count > 0 && need_pot(parts))
+		lock_pot(request, parts);
+}
+
+/* Is a code to be served by pools, or that of pools itself? */
+static bool
+need_pot(const Parts *parts)
+{
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (parts->parts[i].has_pools ||
+			svc_pool_is_needed(&parts->parts[i].set, parts->parts[i].amount))
+			return true;
+	}
+	return false;
+}
+
+/* Then with all pools that pay for any of the codes, so that what remains is right. */
+static void
+lock_pot(SvcRequest *request, Parts *parts)
+{
+	Datum	   *codes = palloc(parts->count * sizeof(Datum));
+	Datum	   *payees = palloc(parts->count * sizeof(Datum));
+	int			code_count = 0;
+	int			payee_count = 0;
+
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (parts->parts[i].has_pools)
+			codes[code_count++] = parts->parts[i].code;
+		else
+			payees[payee_count++] = parts->parts[i].code;
+	}
+	svc_pool_lock(&parts->pot, request->customer_id, codes, code_count, payees, payee_count,
+				  request->instant);
+}
+
+/* What is taken, and what is left then; of a denial, what is left without it. */
+static void
+describe_parts(Parts *parts, bool allowed)
+{
+	if (!allowed && parts->pot.count == 0)
+		return;
+	if (!allowed)
+		parts->pot.grants = parts->pot_before;
+	for (int i = 0; i < parts->count; i++)
+	{
+		if (!allowed)
+			svc_grant_untake(&parts->parts[i].set);
+		svc_pool_describe(&parts->parts[i].decision, &parts->parts[i].set, &parts->pot);
+	}
 }
 
 static Part *

@@ -30,6 +30,7 @@
 #include "catalog.h"
 #include "customer.h"
 #include "error.h"
+#include "grant.h"
 #include "lifecycle.h"
 #include "membership.h"
 #include "statement.h"
@@ -186,7 +187,7 @@ move_periods(SvcRowChange *change)
 	static const SvcDeed deed = {.noun = SVC_ENTITLEMENT, .action = "update"};
 	static SvcStatement lock = {
 		"SELECT FROM @extschema@.svc_entitlement WHERE customer_id = $1"
-		" ORDER BY code, id FOR NO KEY UPDATE",
+		" ORDER BY " SVC_GRANT_LOCK_ORDER " FOR NO KEY UPDATE",
 		1, {TEXTOID}
 	};
 	static SvcStatement statement = {

@@ -68,7 +68,8 @@ static SvcStatement due_grants = {
 	"SELECT customer_id::text, id::text FROM @extschema@.svc_entitlement"
 	" WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) <= $1"
 	/* first its subscription */
-	"  AND (changes_at > $1) IS NOT FALSE"
+	"  AND NOT EXISTS (SELECT FROM @extschema@.svc_customer k"
+	"   WHERE k.id = svc_entitlement.customer_id AND k.changes_at <= $1)"
 	" ORDER BY least(reset_at, valid_until) LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 	2, {TIMESTAMPTZOID, INT4OID}
 };

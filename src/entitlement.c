@@ -25,6 +25,7 @@
 #include "grant.h"
 #include "grant_rule.h"
 #include "lifecycle.h"
+#include "pool.h"
 
 /* Of svc_grant_entitlement(), in order; the first is argument 0. */
 enum
@@ -44,6 +45,7 @@ enum
 	ARG_OVERAGE_LIMIT,
 	ARG_CARRY_OVERAGE,
 	ARG_ALERT_PERCENTS,
+	ARG_COSTS,
 	ARG_COUNT,
 };
 
@@ -87,16 +89,16 @@ svc_grant_entitlement(PG_FUNCTION_ARGS)
 		" (customer_id, code, limit_amount, unlimited, value, type, name, description,"
 		"  priority, source, source_id, valid_from, valid_until, id, plan_id, subscription_id,"
 		"  reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
-		"  alert_percents)"
+		"  alert_percents, costs)"
 		" VALUES ($1, $2, $3, $4, $5,"
 		"  coalesce($6, CASE WHEN $3 IS NOT NULL OR $4 THEN 'quota' ELSE 'feature' END),"
 		"  coalesce($7, $2), $8, $9, $10, $11, $12, $13,"
 		"  coalesce($14, @extschema@.svc_new_id('ent')), $15, $16,"
-		"  $17, $18, $19, $20, $21, $22, $23)"
+		"  $17, $18, $19, $20, $21, $22, $23, $24)"
 		" RETURNING id::text",
 		ARG_COUNT, {TEXTOID, TEXTOID, NUMERICOID, BOOLOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID,
 			INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, NUMERICOID, BOOLOID, INT4ARRAYOID}
+		TEXTOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, NUMERICOID, BOOLOID, INT4ARRAYOID, JSONBOID}
 	};
 	Datum		values[ARG_COUNT];
 	bool		isnull[ARG_COUNT];
@@ -178,6 +180,7 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 	TupleDesc	desc;
 	SvcGrantSet set = {0};
 	SvcReason	gate;
+	TimestampTz changes_at;
 	Datum		result = (Datum) 0;
 	SvcCall		call;
 
@@ -188,9 +191,13 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 		desc = NULL;
 
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true);
+	gate = svc_grant_gate(customer_id, true, &changes_at);
 	if (gate == SVC_OK)
+	{
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
+		if (set.lacks_pools)
+			svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
+	}
 	svc_grant_decide(decision, &set, amount, SVC_REJECT);
 	if (gate != SVC_OK)
 		decision->reason = gate;

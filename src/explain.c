@@ -24,6 +24,7 @@
 #include "argument.h"
 #include "catalog.h"
 #include "grant.h"
+#include "pool.h"
 #include "statement.h"
 
 #define ENTITLEMENT_COLUMNS		15
@@ -58,6 +59,7 @@ static void put_step(ReturnSetInfo *result, int step, const char *what, const Sv
 					 const char *state, const char *explanation);
 static char *explain_gate(SvcReason gate, Datum customer_id);
 static char *explain_grant(const SvcGrant *grant);
+static void explain_pool(StringInfo words, const SvcGrant *grant);
 static char *explain_decision(const SvcDecision *decision, const SvcGrantSet *set, Datum amount);
 static uint64 read_past(Datum customer_id, Datum code, TimestampTz at);
 static Past past_of_row(uint64 row, const SvcGrant *grant);
@@ -87,12 +89,13 @@ svc_entitlements(PG_FUNCTION_ARGS)
 	SvcInstant	instant = svc_argument_instant(fcinfo, 1);
 	SPITupleTable *found;
 	SvcReason	gate;
+	TimestampTz changes_at;
 	uint64		rows;
 	SvcCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true);
+	gate = svc_grant_gate(customer_id, true, &changes_at);
 	rows = svc_statement_read(&codes, &customer_id, NULL);
 	found = SPI_tuptable;
 	for (uint64 row = 0; row < rows; row++)
@@ -122,6 +125,7 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
 	SvcInstant	instant = svc_argument_instant(fcinfo, 3);
 	SvcReason	gate;
+	TimestampTz changes_at;
 	SvcGrantSet set;
 	SvcDecision decision;
 	int			step = 1;
@@ -129,15 +133,17 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true);
+	gate = svc_grant_gate(customer_id, true, &changes_at);
 	svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
+	if (set.lacks_pools)
+		svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
 	svc_grant_decide(&decision, &set, amount, SVC_REJECT);
 
 	put_step(result, step++, "customer", NULL, svc_reason_name(gate),
 			 explain_gate(gate, customer_id));
 	for (int i = 0; i < set.count; i++)
-		put_step(result, step++, "grant", &set.grants[i], svc_reason_name(set.grants[i].state),
-				 explain_grant(&set.grants[i]));
+		put_step(result, step++, set.grants[i].is_pool ? "pool" : "grant", &set.grants[i],
+				 svc_reason_name(set.grants[i].state), explain_grant(&set.grants[i]));
 	if (gate != SVC_OK)
 		decision.reason = gate;
 	put_step(result, step, "decision", NULL, svc_reason_name(decision.reason),
@@ -386,6 +392,8 @@ explain_grant(const SvcGrant *grant)
 	StringInfoData words;
 
 	initStringInfo(&words);
+	if (grant->is_pool)
+		explain_pool(&words, grant);
 	if (!grant->metered)
 		appendStringInfoString(&words, "not counted");
 	else if (balance->unlimited)
@@ -409,16 +417,42 @@ explain_grant(const SvcGrant *grant)
 	return words.data;
 }
 
+/* What it pays for, and how much of that; a pool has the unit of its own code. */
+static void
+explain_pool(StringInfo words, const SvcGrant *grant)
+{
+	appendStringInfo(words, "%s of \"%s\" for each of \"%s\"", svc_amount_text(grant->cost),
+					 TextDatumGetCString(grant->code), TextDatumGetCString(grant->spent_on));
+	if (!grant->balance.unlimited)
+		appendStringInfo(words, ", %s available for %s", svc_amount_text(grant->available),
+						 svc_amount_text(svc_grant_units(grant, grant->available)));
+	if (svc_amount_sign(grant->spent) > 0)
+		appendStringInfo(words, ", pays for %s", svc_amount_text(grant->spent));
+	appendStringInfoString(words, "; ");
+}
+
 static char *
 explain_decision(const SvcDecision *decision, const SvcGrantSet *set, Datum amount)
 {
+	Datum		by_pools = svc_amount_from(0);
+	const char *pools = "";
+
+	for (int i = 0; i < set->live; i++)
+	{
+		by_pools = svc_amount_add(by_pools, set->grants[i].spent);
+		if (set->grants[i].is_pool)
+			pools = ", pools included";
+	}
+	if (svc_amount_sign(by_pools) > 0)
+		pools = psprintf(", %s of them by pools", svc_amount_text(by_pools));
 	if (decision->reason == SVC_OK)
 		return !set->metered ? psprintf("allowed: the right is not counted") :
-			psprintf("allowed: %s of %s paid by the grants above, in this order",
-					 svc_amount_text(svc_grant_taken(set)), svc_amount_text(amount));
+			psprintf("allowed: %s of %s paid by the grants above, in this order%s",
+					 svc_amount_text(svc_grant_taken(set)), svc_amount_text(amount),
+					 svc_amount_sign(by_pools) > 0 ? pools : "");
 	if (decision->reason == SVC_LIMIT_EXCEEDED)
-		return psprintf("denied: %s asked for, %s available", svc_amount_text(amount),
-						svc_amount_text(set->available));
+		return psprintf("denied: %s asked for, %s available%s", svc_amount_text(amount),
+						svc_amount_text(set->available), pools);
 	return psprintf("denied: %s", svc_reason_name(decision->reason));
 }
 

@@ -13,6 +13,9 @@
  *	4. the oldest first;
  *	5. id, bytewise.
  *
+ * Pools of other codes pay after these, in burn order among themselves, at a
+ * cost for each unit (pool.c); all figures of a set are in units of its code.
+ *
  * A grant is *live* when its status is active or exhausted and the instant of
  * the decision lies within [valid_from, valid_until).
  *
@@ -45,19 +48,7 @@
 #include "grant.h"
 #include "statement.h"
 
-/*
- * What all readers of grants select, in the order of the enum below.  The casts
- * cost nothing, and hold when the owner alters a column.
- */
-#define GRANT_COLUMNS \
-	"id::text, status::text, unlimited::boolean, limit_amount::numeric," \
-	" used_amount::numeric, held_amount::numeric, rollover_amount::numeric," \
-	" rollover_max::numeric, carry_overage::boolean, overage = 'allow', overage_limit::numeric," \
-	" priority::integer, created_at::timestamptz, valid_from::timestamptz," \
-	" valid_until::timestamptz, reset_period::text, reset_anchor::timestamptz," \
-	" reset_timezone::text, last_reset_at::timestamptz, reset_at::timestamptz," \
-	" value::jsonb, ledger_seq::bigint, code::text, changes_at::timestamptz"
-
+/* SVC_GRANT_COLUMNS, and what follows them in statements for the grants of a code */
 enum
 {
 	GRANT_ID = 1,
@@ -83,7 +74,7 @@ enum
 	GRANT_VALUE,
 	GRANT_LEDGER_SEQ,
 	GRANT_CODE,
-	GRANT_CHANGES_AT,
+	GRANT_LACKS_POOLS,
 };
 
 /* of the composite types, in order */
@@ -91,15 +82,27 @@ enum
 #define CONSUMPTION_COLUMNS		9
 #define HOLD_COLUMNS			11
 
+/*
+ * Whether there are pools that pay for the code is found out by the way, so that
+ * customers without pools need no statement more.
+ */
+#define HAS_POOLS \
+	", EXISTS (SELECT FROM @extschema@.svc_entitlement p WHERE p.customer_id = $1" \
+	"  AND p.costs ? $2 AND p.costs IS NOT NULL)"
+/* also those that the code has no price in any more (to give back) */
+#define HAS_ANY_POOLS \
+	", EXISTS (SELECT FROM @extschema@.svc_entitlement p WHERE p.customer_id = $1" \
+	"  AND p.costs IS NOT NULL)"
+
 static SvcStatement read_grants = {
-	"SELECT " GRANT_COLUMNS
+	"SELECT " SVC_GRANT_COLUMNS HAS_POOLS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2",
 	2, {TEXTOID, TEXTOID}
 };
 
 static SvcStatement lock_usable_grants = {
-	"SELECT " GRANT_COLUMNS
+	"SELECT " SVC_GRANT_COLUMNS HAS_POOLS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2 AND status IN ('active', 'exhausted')"
 	" ORDER BY id FOR NO KEY UPDATE",
@@ -107,7 +110,7 @@ static SvcStatement lock_usable_grants = {
 };
 
 static SvcStatement lock_all_grants = {
-	"SELECT " GRANT_COLUMNS
+	"SELECT " SVC_GRANT_COLUMNS HAS_ANY_POOLS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2"
 	" ORDER BY id FOR NO KEY UPDATE",
@@ -118,7 +121,8 @@ static uint64 run_reading(Datum customer_id, Datum code, SvcGrantReading reading
 static void read_grant(SvcGrant *grant, uint64 row);
 static void read_balance(SvcBalance *balance, uint64 row);
 static void read_cycle(SvcGrant *grant, uint64 row);
-static void find_lapses(SvcGrant *grants, int count, Datum customer_id, Datum code, bool as_reader);
+static int	count_same_code(const SvcGrant *grants, int count);
+static void find_lapses(SvcGrant *grants, int count, Datum customer_id, bool as_reader);
 static void look_at(SvcGrant *grant, SvcInstant instant);
 static int64 resets_until(const SvcGrant *grant, TimestampTz horizon, int64 done);
 static void lapse_until(SvcGrant *grant, TimestampTz at);
@@ -127,20 +131,25 @@ static TimestampTz instant_or(uint64 row, int column, TimestampTz otherwise);
 static Datum amount_or_zero(uint64 row, int column);
 static int	compare_grants(const void *a, const void *b);
 static SvcReason reason_without_live(const SvcGrantSet *set);
-static Datum take(SvcGrant *grant, Datum amount, Datum rest);
-static Datum take_beyond(SvcGrant *grant, Datum amount, Datum rest);
+static Datum covered(const SvcGrant *grant, Datum room, Datum rest);
+static Datum take(SvcGrant *grant, Datum units, Datum rest);
+static Datum take_beyond(SvcGrant *grant, Datum units, Datum rest);
+static Datum room_beyond(const SvcGrant *grant);
+static Datum left_within(const SvcGrant *grant);
 static bool pays_first(const SvcGrantSet *set, const SvcGrant *grant);
 pg_noreturn static void report_past(const SvcGrant *grant, TimestampTz at);
 
 /*
  * May this customer be served at all?  SVC_OK, SVC_CUSTOMER_INACTIVE or
- * SVC_UNKNOWN_CUSTOMER.  Takes no lock.
+ * SVC_UNKNOWN_CUSTOMER.  And when do subscriptions change what is granted
+ * (subscription_due.c)?  DT_NOEND: not by themselves.  Takes no lock.
  */
 SvcReason
-svc_grant_gate(Datum customer_id, bool as_reader)
+svc_grant_gate(Datum customer_id, bool as_reader, TimestampTz *changes_at)
 {
 	static SvcStatement statement = {
-		"SELECT coalesce(status IN ('suspended', 'churned', 'merged', 'deleted'), true)"
+		"SELECT coalesce(status IN ('suspended', 'churned', 'merged', 'deleted'), true),"
+		"  changes_at::timestamptz"
 		" FROM @extschema@.svc_customer WHERE id = $1",
 		1, {TEXTOID}
 	};
@@ -148,8 +157,10 @@ svc_grant_gate(Datum customer_id, bool as_reader)
 		svc_statement_run(&statement, &customer_id, NULL);
 	bool		isnull;
 
+	*changes_at = DT_NOEND;
 	if (rows == 0)
 		return SVC_UNKNOWN_CUSTOMER;
+	*changes_at = instant_or(0, 2, DT_NOEND);
 	return DatumGetBool(svc_statement_value(0, 1, &isnull)) ? SVC_CUSTOMER_INACTIVE : SVC_OK;
 }
 
@@ -164,17 +175,49 @@ void
 svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code, SvcInstant instant,
 			   SvcGrantReading reading)
 {
-	memset(set, 0, sizeof(*set));
-	set->count = (int) run_reading(customer_id, code, reading);
-	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
+	uint64		rows = run_reading(customer_id, code, reading);
+	bool		isnull;
 
+	svc_grant_read_rows(set, rows);
+	set->lacks_pools = rows == 0 ||
+		DatumGetBool(svc_statement_value(0, GRANT_LACKS_POOLS, &isnull));
+	svc_grant_look(set->grants, set->count, customer_id, instant, reading == SVC_GRANT_READ);
+	svc_grant_arrange(set);
+}
+
+/* Read the rows of the last statement, as they are stored. */
+void
+svc_grant_read_rows(SvcGrantSet *set, uint64 rows)
+{
+	memset(set, 0, sizeof(*set));
+	set->count = (int) rows;
+	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
 	for (int row = 0; row < set->count; row++)
 		read_grant(&set->grants[row], row);
-	find_lapses(set->grants, set->count, customer_id, code, reading == SVC_GRANT_READ);
-	for (int i = 0; i < set->count; i++)
-		look_at(&set->grants[i], instant);
-	qsort(set->grants, set->count, sizeof(SvcGrant), compare_grants);
+}
 
+/*
+ * From rows as they are stored, in the order of their codes, to grants as they
+ * are at an instant.
+ */
+void
+svc_grant_look(SvcGrant *grants, int count, Datum customer_id, SvcInstant instant, bool as_reader)
+{
+	for (int first = 0, same; first < count; first += same)
+	{
+		same = count_same_code(&grants[first], count - first);
+		find_lapses(&grants[first], same, customer_id, as_reader);
+	}
+	for (int i = 0; i < count; i++)
+		look_at(&grants[i], instant);
+}
+
+/* Bring a set into its order, and compute its figures. */
+void
+svc_grant_arrange(SvcGrantSet *set)
+{
+	qsort(set->grants, set->count, sizeof(SvcGrant), compare_grants);
+	set->live = 0;
 	while (set->live < set->count && set->grants[set->live].state == SVC_OK)
 		set->live++;
 	svc_grant_sum_up(set);
@@ -187,11 +230,7 @@ svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code, SvcInstant insta
 void
 svc_grant_find_stored(SvcGrantSet *set, Datum customer_id, Datum code)
 {
-	memset(set, 0, sizeof(*set));
-	set->count = (int) run_reading(customer_id, code, SVC_GRANT_READ);
-	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
-	for (int row = 0; row < set->count; row++)
-		read_grant(&set->grants[row], row);
+	svc_grant_read_rows(set, run_reading(customer_id, code, SVC_GRANT_READ));
 }
 
 /*
@@ -203,7 +242,7 @@ bool
 svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at)
 {
 	static SvcStatement statement = {
-		"SELECT " GRANT_COLUMNS
+		"SELECT " SVC_GRANT_COLUMNS
 		" FROM @extschema@.svc_entitlement WHERE customer_id = $1 AND id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -214,8 +253,7 @@ svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at)
 	if (svc_statement_run(&statement, values, NULL) == 0)
 		return false;
 	read_grant(grant, 0);
-	find_lapses(grant, 1, customer_id, grant->code, false);
-	look_at(grant, instant);
+	svc_grant_look(grant, 1, customer_id, instant, false);
 	return true;
 }
 
@@ -273,16 +311,17 @@ svc_grant_sum_up(SvcGrantSet *set)
 		if (grant->metered && !grant->balance.unlimited)
 		{
 			grant->available = svc_balance_available(&grant->balance);
-			set->available = svc_amount_add(set->available, grant->available);
+			set->available = svc_amount_add(set->available,
+											svc_grant_units(grant, grant->available));
 		}
 	}
 }
 
 /*
  * Spread an amount over the live grants, on top of what is taken from them
- * already: what is available, in burn order; then what they may exceed by, in
- * burn order; and in mode SVC_OVERFLOW the rest on the last one.  Returns what
- * is not covered.
+ * already: what is available, in their order; then what they may exceed by, in
+ * their order; and in mode SVC_OVERFLOW the rest on the last one of the code
+ * itself, or on the last pool.  Returns what is not covered.
  */
 Datum
 svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode)
@@ -297,8 +336,9 @@ svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode)
 		if (!grant->metered)
 			continue;
 		rest = take(grant, grant->balance.unlimited ? rest :
-					svc_amount_least(rest, grant->available), rest);
-		last = grant;
+					covered(grant, grant->available, rest), rest);
+		if (last == NULL || last->is_pool == grant->is_pool)
+			last = grant;
 	}
 	for (int i = 0; i < set->live && svc_amount_sign(rest) > 0; i++)
 	{
@@ -306,8 +346,7 @@ svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode)
 
 		if (grant->metered && grant->balance.may_exceed)
 			rest = take_beyond(grant, grant->balance.has_overage_limit ?
-							   svc_amount_least(rest, svc_balance_overage_room(&grant->balance)) :
-							   rest, rest);
+							   covered(grant, room_beyond(grant), rest) : rest, rest);
 	}
 	if (mode == SVC_OVERFLOW && last != NULL && svc_amount_sign(rest) > 0)
 		rest = take_beyond(last, rest, rest);
@@ -349,8 +388,9 @@ svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount, SvcMode 
 		const SvcGrant *grant = &set->grants[i];
 
 		decision->reset_at = Min(decision->reset_at, grant->reset_at);
-		decision->overage = svc_amount_add(decision->overage, grant->overage);
-		if (!decision->has_value && grant->has_value)
+		decision->overage = svc_amount_add(decision->overage,
+										   svc_grant_overage_units(grant, grant->overage));
+		if (!decision->has_value && grant->has_value && !grant->is_pool)
 		{
 			decision->has_value = true;
 			decision->value = grant->value;
@@ -378,7 +418,7 @@ void
 svc_grant_untake(SvcGrantSet *set)
 {
 	for (int i = 0; i < set->count; i++)
-		set->grants[i].taken = set->grants[i].overage = svc_amount_from(0);
+		set->grants[i].taken = set->grants[i].overage = set->grants[i].spent = svc_amount_from(0);
 }
 
 /* Complete a decision with what is taken, and what is left then. */
@@ -398,18 +438,36 @@ svc_grant_describe(SvcDecision *decision, const SvcGrantSet *set)
 			continue;
 		after.used = svc_amount_add(after.used, grant->taken);
 		after.held = svc_amount_add(after.held, grant->held);
-		decision->remaining = svc_amount_add(decision->remaining, svc_balance_available(&after));
+		decision->remaining = svc_amount_add(decision->remaining,
+											 svc_grant_units(grant, svc_balance_available(&after)));
 	}
 }
 
-/* What is taken from all grants together. */
+/* How many units of the code an amount of a grant pays: of a pool, whole ones. */
+Datum
+svc_grant_units(const SvcGrant *grant, Datum amount)
+{
+	return grant->is_pool ? svc_amount_quotient(amount, grant->cost) : amount;
+}
+
+/* Overage of what is taken from a grant, in units of the code. */
+Datum
+svc_grant_overage_units(const SvcGrant *grant, Datum overage)
+{
+	if (!grant->is_pool || svc_amount_sign(overage) == 0)
+		return overage;
+	return svc_amount_ratio(svc_amount_multiply(overage, grant->spent), grant->taken);
+}
+
+/* What is taken from all grants together, in units of the code. */
 Datum
 svc_grant_taken(const SvcGrantSet *set)
 {
 	Datum		taken = svc_amount_from(0);
 
 	for (int i = 0; i < set->count; i++)
-		taken = svc_amount_add(taken, set->grants[i].taken);
+		taken = svc_amount_add(taken, set->grants[i].is_pool ? set->grants[i].spent :
+							   set->grants[i].taken);
 	return taken;
 }
 
@@ -509,12 +567,11 @@ read_grant(SvcGrant *grant, uint64 row)
 	grant->valid_until = instant_or(row, GRANT_VALID_UNTIL, DT_NOEND);
 	grant->last_reset_at = instant_or(row, GRANT_LAST_RESET_AT, DT_NOBEGIN);
 	grant->reset_at = instant_or(row, GRANT_RESET_AT, DT_NOEND);
-	grant->changes_at = instant_or(row, GRANT_CHANGES_AT, DT_NOEND);
 	read_cycle(grant, row);
 	grant->value = svc_statement_value(row, GRANT_VALUE, &isnull);
 	grant->has_value = !isnull;
 	grant->ledger_seq = DatumGetInt64(svc_statement_value(row, GRANT_LEDGER_SEQ, &isnull));
-	grant->taken = grant->overage = grant->held = svc_amount_from(0);
+	grant->taken = grant->overage = grant->held = grant->spent = svc_amount_from(0);
 }
 
 static void
@@ -549,9 +606,21 @@ read_cycle(SvcGrant *grant, uint64 row)
 	grant->has_cycle = grant->cycle.zone != NULL && !TIMESTAMP_NOT_FINITE(grant->cycle.anchor);
 }
 
-/* When what is held of grants will lapse, if anything is held of them. */
+/* How many grants, from the first on, have its code. */
+static int
+count_same_code(const SvcGrant *grants, int count)
+{
+	int			same = 1;
+
+	while (same < count && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+																grants[0].code, grants[same].code)))
+		same++;
+	return same;
+}
+
+/* When what is held of grants of one code will lapse, if anything is held of them. */
 static void
-find_lapses(SvcGrant *grants, int count, Datum customer_id, Datum code, bool as_reader)
+find_lapses(SvcGrant *grants, int count, Datum customer_id, bool as_reader)
 {
 	static SvcStatement statement = {
 		"SELECT entitlement_id::text, expires_at::timestamptz, amount::numeric"
@@ -560,7 +629,7 @@ find_lapses(SvcGrant *grants, int count, Datum customer_id, Datum code, bool as_
 		" ORDER BY expires_at",
 		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {customer_id, code};
+	Datum		values[2] = {customer_id, grants[0].code};
 	bool		any_held = false;
 	uint64		rows;
 
@@ -660,7 +729,7 @@ amount_or_zero(uint64 row, int column)
 	return isnull ? svc_amount_from(0) : value;
 }
 
-/* Live grants first, then burn order. */
+/* Live grants first; those of the code itself before pools; then burn order. */
 static int
 compare_grants(const void *a, const void *b)
 {
@@ -669,6 +738,8 @@ compare_grants(const void *a, const void *b)
 
 	if ((x->state == SVC_OK) != (y->state == SVC_OK))
 		return x->state == SVC_OK ? -1 : 1;
+	if (x->is_pool != y->is_pool)
+		return y->is_pool ? -1 : 1;
 	if (x->priority != y->priority)
 		return x->priority < y->priority ? -1 : 1;
 	if (x->balance.unlimited != y->balance.unlimited)
@@ -691,19 +762,58 @@ reason_without_live(const SvcGrantSet *set)
 	return nearest;
 }
 
-/* Take an amount of the rest from a grant; returns what is left of the rest. */
+/*
+ * How much of the rest so much of a grant covers: of a pool all of it, or else
+ * as many whole units as it can, which never cost more than there is.
+ */
 static Datum
-take(SvcGrant *grant, Datum amount, Datum rest)
+covered(const SvcGrant *grant, Datum room, Datum rest)
 {
-	grant->taken = svc_amount_add(grant->taken, amount);
-	return svc_amount_subtract(rest, amount);
+	if (!grant->is_pool)
+		return svc_amount_least(rest, room);
+	if (svc_amount_compare(svc_amount_multiply(rest, grant->cost), room) <= 0)
+		return rest;
+	return svc_grant_units(grant, room);
 }
 
+/* Take units of the rest from a grant; returns what is left of the rest. */
 static Datum
-take_beyond(SvcGrant *grant, Datum amount, Datum rest)
+take(SvcGrant *grant, Datum units, Datum rest)
 {
-	grant->overage = svc_amount_add(grant->overage, amount);
-	return take(grant, amount, rest);
+	grant->taken = svc_amount_add(grant->taken, grant->is_pool ?
+								  svc_amount_multiply(units, grant->cost) : units);
+	if (grant->is_pool)
+		grant->spent = svc_amount_add(grant->spent, units);
+	return svc_amount_subtract(rest, units);
+}
+
+/* Overage is what goes beyond the part of a unit that a pool has left. */
+static Datum
+take_beyond(SvcGrant *grant, Datum units, Datum rest)
+{
+	Datum		amount = grant->is_pool ? svc_amount_multiply(units, grant->cost) : units;
+	Datum		beyond = svc_amount_greatest(svc_amount_subtract(amount, left_within(grant)),
+											 svc_amount_from(0));
+
+	grant->overage = svc_amount_add(grant->overage, beyond);
+	return take(grant, units, rest);
+}
+
+/* What a grant may still pay, up to its overage_limit, when what is available is allocated. */
+static Datum
+room_beyond(const SvcGrant *grant)
+{
+	return svc_amount_add(left_within(grant), svc_balance_overage_room(&grant->balance));
+}
+
+/* What is available, and not allocated: of a pool, less than a unit. */
+static Datum
+left_within(const SvcGrant *grant)
+{
+	if (!grant->is_pool)
+		return svc_amount_from(0);
+	return svc_amount_greatest(svc_amount_subtract(grant->available, grant->taken),
+							   svc_amount_from(0));
 }
 
 /*
@@ -718,7 +828,8 @@ pays_first(const SvcGrantSet *set, const SvcGrant *grant)
 	if (!grant->metered || svc_amount_sign(grant->taken) > 0)
 		return true;
 	return svc_amount_sign(svc_grant_taken(set)) == 0 &&
-		(grant->balance.unlimited || svc_amount_sign(grant->available) > 0);
+		(grant->balance.unlimited ||
+		 svc_amount_sign(svc_grant_units(grant, grant->available)) > 0);
 }
 
 static void

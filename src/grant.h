@@ -71,7 +71,6 @@ typedef struct SvcGrant
 	TimestampTz reset_at;		/* DT_NOEND: never */
 	bool		has_cycle;
 	SvcCycle	cycle;			/* if it has one */
-	TimestampTz changes_at;		/* by its subscription; DT_NOEND: not known */
 	int64		resets;			/* that have happened in this reading only */
 	SvcLapse   *lapses;			/* still to come, in order */
 	int			lapse_count;
@@ -81,13 +80,23 @@ typedef struct SvcGrant
 	bool		has_value;
 	int64		ledger_seq;		/* number of its last ledger row */
 
-	/* what a request does to it */
+	/* of a pool that pays for the code of another set (pool.c) */
+	bool		is_pool;
+	Datum		costs;			/* jsonb: code, credits for one unit */
+	Datum		cost;			/* of the set's code; if it is live */
+	Datum		spent_on;		/* the set's code */
+
+	/* what a request does to it, in its own unit: of a pool, credits */
 	Datum		taken;			/* to be used; negative: given back */
 	Datum		overage;		/* the part of it that is beyond the limit */
 	Datum		held;			/* to be held; negative: not any more */
+	Datum		spent;			/* of a pool: what "taken" is in units of spent_on */
 } SvcGrant;
 
-/* All grants of a customer and code; the live ones first, in burn order. */
+/*
+ * The grants of a customer that pay for a code: the live ones first, among
+ * them those of the code itself before pools, each in burn order.
+ */
 typedef struct SvcGrantSet
 {
 	SvcGrant   *grants;
@@ -95,8 +104,33 @@ typedef struct SvcGrantSet
 	int			live;			/* how many of them are live */
 	bool		metered;		/* is any live one? */
 	bool		unlimited;		/* is any live one? */
-	Datum		available;		/* sum over live ones; 0 if none; ignores unlimited */
+	Datum		available;		/* sum over live ones, in units of the code; 0 if
+								 * none; ignores unlimited */
+	bool		lacks_pools;	/* there may be pools that are not in it yet */
 } SvcGrantSet;
+
+/*
+ * What all readers of grants select first, in the order of an enum in grant.c.
+ * The casts cost nothing, and hold when the owner alters a column.
+ */
+#define SVC_GRANT_COLUMNS \
+	"id::text, status::text, unlimited::boolean, limit_amount::numeric," \
+	" used_amount::numeric, held_amount::numeric, rollover_amount::numeric," \
+	" rollover_max::numeric, carry_overage::boolean, overage = 'allow', overage_limit::numeric," \
+	" priority::integer, created_at::timestamptz, valid_from::timestamptz," \
+	" valid_until::timestamptz, reset_period::text, reset_anchor::timestamptz," \
+	" reset_timezone::text, last_reset_at::timestamptz, reset_at::timestamptz," \
+	" value::jsonb, ledger_seq::bigint, code::text"
+#define SVC_GRANT_COLUMN_COUNT	23
+
+/*
+ * The order in which statements lock grants of several codes, unqualified: codes
+ * that have pools come after all others (consume.c says why).
+ */
+#define SVC_GRANT_LOCK_ORDER \
+	"EXISTS (SELECT FROM @extschema@.svc_entitlement p" \
+	" WHERE p.customer_id = svc_entitlement.customer_id AND p.code = svc_entitlement.code" \
+	" AND p.costs IS NOT NULL), code, id"
 
 /* Which grants to read, and how. */
 typedef enum SvcGrantReading
@@ -128,9 +162,13 @@ typedef struct SvcDecision
 	TimestampTz expires_at;		/* of the hold; DT_NOEND: never */
 } SvcDecision;
 
-extern SvcReason svc_grant_gate(Datum customer_id, bool as_reader);
+extern SvcReason svc_grant_gate(Datum customer_id, bool as_reader, TimestampTz *changes_at);
 extern void svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code,
 						   SvcInstant instant, SvcGrantReading reading);
+extern void svc_grant_read_rows(SvcGrantSet *set, uint64 rows);
+extern void svc_grant_look(SvcGrant *grants, int count, Datum customer_id, SvcInstant instant,
+						   bool as_reader);
+extern void svc_grant_arrange(SvcGrantSet *set);
 extern void svc_grant_find_stored(SvcGrantSet *set, Datum customer_id, Datum code);
 extern bool svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at);
 extern void svc_grant_advance(SvcGrant *grant, TimestampTz at);
@@ -140,6 +178,8 @@ extern void svc_grant_untake(SvcGrantSet *set);
 extern void svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount,
 							 SvcMode mode);
 extern void svc_grant_describe(SvcDecision *decision, const SvcGrantSet *set);
+extern Datum svc_grant_units(const SvcGrant *grant, Datum amount);
+extern Datum svc_grant_overage_units(const SvcGrant *grant, Datum overage);
 extern Datum svc_grant_taken(const SvcGrantSet *set);
 extern const char *svc_reason_name(SvcReason reason);
 extern Datum svc_decision_datum(const SvcDecision *decision, TupleDesc desc);

@@ -38,6 +38,7 @@
 #include "grant_rule.h"
 #include "ledger.h"
 #include "lifecycle.h"
+#include "pool.h"
 
 #define PERCENT_MAX			1000
 #define PERCENTS_MAX		20	/* thresholds of one grant */
@@ -70,6 +71,7 @@ static SvcColumn anchor_column = {"reset_anchor", TIMESTAMPTZOID};
 static SvcColumn timezone_column = {"reset_timezone"};
 static SvcColumn reset_at_column = {"reset_at", TIMESTAMPTZOID};
 static SvcColumn last_reset_at_column = {"last_reset_at", TIMESTAMPTZOID};
+static SvcColumn costs_column = {"costs", JSONBOID};
 
 static void check(SvcRowChange *change);
 static int	also(SvcRowChange *change, const char *action, SvcSideEvent *events);
@@ -85,6 +87,7 @@ static void check_metered(SvcRowChange *change);
 static void check_amount_column(SvcRowChange *change, SvcColumn *column);
 static void check_overage(SvcRowChange *change);
 static void check_percents(SvcRowChange *change);
+static void check_costs(SvcRowChange *change);
 static void complete_cycle(SvcRowChange *change);
 static Datum customer_timezone(SvcRowChange *change);
 static void schedule_reset(SvcRowChange *change);
@@ -354,6 +357,7 @@ check_definition(SvcRowChange *change)
 		check_amount_column(change, amounts[i]);
 	check_overage(change);
 	check_percents(change);
+	check_costs(change);
 	complete_cycle(change);
 	check_metered(change);
 }
@@ -412,6 +416,27 @@ check_percents(SvcRowChange *change)
 								  psprintf("One of them is %d.", percent),
 								  "Beyond 100 there are some only where overage is \"allow\", up to 1000.");
 	}
+}
+
+/* What a pool pays for. */
+static void
+check_costs(SvcRowChange *change)
+{
+	bool		isnull;
+	Datum		costs = svc_row_new(change, &costs_column, &isnull);
+	const char *problem;
+	char	   *code;
+
+	if (isnull)
+		return;
+	problem = svc_pool_check_costs(&DatumGetJsonbP(costs)->root,
+								   svc_row_new_text(change, &code_column), &code);
+	if (problem != NULL)
+		report_bad_definition(problem,
+							  code == NULL ? "They say what units of other codes cost." :
+							  psprintf("It is the cost of code \"%s\".", code),
+							  "For example '{\"gpt_large\": 10, \"gpt_small\": 1}'; NULL for a grant"
+							  " that is no pool.");
 }
 
 /* Who has periods has an anchor and a time zone, too. */
@@ -495,6 +520,9 @@ check_metered(SvcRowChange *change)
 		column = "alert_percents";
 	else if (has_cycle(change, &cycle))
 		column = "reset_period";
+	(void) svc_row_new(change, &costs_column, &isnull);
+	if (!isnull)
+		column = "costs";
 	if (column != NULL)
 		report_bad_definition(psprintf("%s is for rights that are counted", column),
 							  "The grant has no limit_amount, and is not unlimited.",

@@ -16,8 +16,11 @@
  * grants are in then.  Up to what is held, neither gate nor suspension nor
  * validity keeps it; what goes beyond is consumed like anything else.
  *
+ * What is held of a pool is held in its credits, at the cost of that time.
+ *
  * Locks, in this order: all grants of the code, in the order of their ids, as
- * giving back does (consume.c); then the rows of the hold.  What is held of a
+ * giving back does (consume.c); if the hold is on pools, or does not suffice,
+ * the pools that pay for the code; then the rows of the hold.  What is held of a
  * grant is only changed with the grant locked, so who has the grants finds the
  * hold as it is.
  *
@@ -41,6 +44,7 @@
 #include "gate.h"
 #include "identifier.h"
 #include "lifecycle.h"
+#include "pool.h"
 
 #define TIME_TO_LIVE_MAX	"10 years"
 
@@ -50,6 +54,9 @@ typedef struct HoldLine
 	Datum		entitlement_id;
 	Datum		amount;
 	Datum		settled;		/* what of it is used in the end */
+	bool		on_pool;		/* then both are in credits: */
+	Datum		cost;			/* so many for a unit of the hold's code */
+	Datum		units;			/* and "settled" is so many units */
 } HoldLine;
 
 /* A hold as it was found. */
@@ -79,6 +86,8 @@ static void decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum bey
 						  SvcDecision *decision);
 static bool find_hold(Hold *hold, const SvcRequest *request, bool lock);
 static void read_lines(Hold *hold, uint64 rows);
+static bool needs_pools(const Hold *hold, Datum amount);
+static Datum line_units(const HoldLine *line);
 static bool is_over(const Hold *hold, SvcGrantSet *set, TimestampTz at);
 static Datum settle_lines(Hold *hold, Datum amount);
 static void apply_lines(const Hold *hold, SvcGrantSet *set);
@@ -214,7 +223,7 @@ attempt_hold(SvcRequest *request, void *state_arg, Datum *answer)
 	for (int i = 0; i < set.live; i++)
 	{
 		set.grants[i].held = set.grants[i].taken;
-		set.grants[i].taken = svc_amount_from(0);
+		set.grants[i].taken = set.grants[i].spent = svc_amount_from(0);
 	}
 	request->has_hold = decision.has_hold = true;
 	request->hold_id = decision.hold_id =
@@ -233,24 +242,27 @@ write_hold(const SvcRequest *request, const SvcGrantSet *set, TimestampTz expire
 {
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement_hold"
-		" (customer_id, id, line, expires_at, held_at, amount, entitlement_id, code, metadata)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		9, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, TEXTOID, JSONBOID}
+		" (customer_id, id, line, expires_at, held_at, amount, entitlement_id, code, metadata,"
+		"  spent_on, cost)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+		11, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, TEXTOID,
+		JSONBOID, TEXTOID, NUMERICOID}
 	};
 	int			line = 0;
 
 	for (int i = 0; i < set->live; i++)
 	{
 		const SvcGrant *grant = &set->grants[i];
-		Datum		values[9] = {request->customer_id, request->hold_id, Int32GetDatum(line),
+		Datum		values[11] = {request->customer_id, request->hold_id, Int32GetDatum(line),
 			TimestampTzGetDatum(expires_at), TimestampTzGetDatum(grant->at), grant->held,
-		grant->id, request->code, request->metadata};
-		bool		isnull[9] = {false};
+		grant->id, grant->code, request->metadata, grant->spent_on, grant->cost};
+		bool		isnull[11] = {false};
 
 		if (svc_amount_sign(grant->held) == 0)
 			continue;
 		isnull[3] = expires_at == DT_NOEND;
 		isnull[8] = !request->has_metadata || line > 0;
+		isnull[9] = isnull[10] = !grant->is_pool;
 		if (svc_statement_run(&statement, values, isnull) != 1)
 			svc_gate_report_unwritten("svc_entitlement_hold");
 		line++;
@@ -299,14 +311,19 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	Hold		hold;
 	SvcGrantSet set;
 	SvcDecision decision;
+	SvcReason	gate;
 	Datum		rest;
 	int			line = 0;
 
 	if (!find_hold(&hold, request, false))
 		report_unknown_hold(request);
 	request->code = hold.code;
+	(void) svc_consume_read_gate(request, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
+	if (needs_pools(&hold, request->amount))
+		svc_pool_add(&set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_LOCK_ALL);
 	if (!find_hold(&hold, request, true))
 		report_unknown_hold(request);
 	if (strcmp(hold.status, "open") != 0 || is_over(&hold, &set, request->instant.at))
@@ -316,6 +333,10 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 		report_ended_hold(request, &hold);
 	}
 	svc_booking_catch_up(request, &set);
+	if (set.lacks_pools)
+		/* they do not pay, but count for what remains: not locked */
+		svc_pool_add(&set, request->customer_id, request->code, request->instant,
+					 SVC_GRANT_REREAD);
 
 	rest = settle_lines(&hold, request->amount);
 	apply_lines(&hold, &set);
@@ -352,7 +373,8 @@ decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum beyond, SvcDeci
 	svc_grant_decide(decision, set, beyond, request->mode);
 	if (svc_amount_sign(beyond) > 0)
 	{
-		SvcReason	gate = svc_grant_gate(request->customer_id, false);
+		TimestampTz changes_at;
+		SvcReason	gate = svc_grant_gate(request->customer_id, false, &changes_at);
 
 		if (gate != SVC_OK)
 			decision->reason = gate;
@@ -372,7 +394,8 @@ static bool
 find_hold(Hold *hold, const SvcRequest *request, bool lock)
 {
 #define HOLD_COLUMNS \
-	"SELECT code::text, status::text, expires_at::timestamptz, entitlement_id::text, amount::numeric" \
+	"SELECT coalesce(spent_on, code)::text, status::text, expires_at::timestamptz, entitlement_id::text," \
+	" amount::numeric, cost::numeric" \
 	" FROM @extschema@.svc_entitlement_hold WHERE customer_id = $1 AND id = $2 ORDER BY line"
 	static SvcStatement read = {HOLD_COLUMNS, 2, {TEXTOID, TEXTOID}};
 	static SvcStatement read_locked = {HOLD_COLUMNS " FOR NO KEY UPDATE", 2, {TEXTOID, TEXTOID}};
@@ -402,11 +425,35 @@ read_lines(Hold *hold, uint64 rows)
 	{
 		hold->lines[row].entitlement_id = svc_statement_value(row, 4, &isnull);
 		hold->lines[row].amount = svc_statement_value(row, 5, &isnull);
-		hold->lines[row].settled = svc_amount_from(0);
+		hold->lines[row].settled = hold->lines[row].units = svc_amount_from(0);
+		hold->lines[row].cost = svc_statement_value(row, 6, &isnull);
+		hold->lines[row].on_pool = !isnull;
 		/* it ends as a whole: one line that has lapsed is enough */
 		if (strcmp(hold->status, "open") == 0)
 			hold->status = svc_statement_text(row, 2);
 	}
+}
+
+/* Are pools to be locked, because the hold is on some, or does not suffice? */
+static bool
+needs_pools(const Hold *hold, Datum amount)
+{
+	bool		on_pool = false;
+	Datum		held = svc_amount_from(0);
+
+	for (int i = 0; i < hold->count; i++)
+	{
+		on_pool |= hold->lines[i].on_pool;
+		held = svc_amount_add(held, line_units(&hold->lines[i]));
+	}
+	return on_pool || svc_amount_compare(amount, held) > 0;
+}
+
+/* For how many units of the hold's code a line is. */
+static Datum
+line_units(const HoldLine *line)
+{
+	return line->on_pool ? svc_amount_ratio(line->amount, line->cost) : line->amount;
 }
 
 /*
@@ -429,8 +476,9 @@ settle_lines(Hold *hold, Datum amount)
 	{
 		HoldLine   *line = &hold->lines[i];
 
-		line->settled = svc_amount_least(amount, line->amount);
-		amount = svc_amount_subtract(amount, line->settled);
+		line->units = svc_amount_least(amount, line_units(line));
+		line->settled = line->on_pool ? svc_amount_multiply(line->units, line->cost) : line->units;
+		amount = svc_amount_subtract(amount, line->units);
 	}
 	return amount;
 }
@@ -479,6 +527,8 @@ take_lines(const Hold *hold, SvcGrantSet *set)
 		grant->balance.used = svc_amount_subtract(grant->balance.used, line->settled);
 		grant->held = svc_amount_subtract(grant->held, line->amount);
 		grant->taken = svc_amount_add(grant->taken, line->settled);
+		if (grant->is_pool)
+			grant->spent = svc_amount_add(grant->spent, line->units);
 	}
 }
 
@@ -495,8 +545,9 @@ overage_of_taken(const SvcGrantSet *set)
 		if (!set->grants[i].metered || after.unlimited)
 			continue;
 		after.used = svc_amount_add(after.used, set->grants[i].taken);
-		sum = svc_amount_add(sum, svc_amount_subtract(svc_balance_overage(&after),
-													  svc_balance_overage(&set->grants[i].balance)));
+		sum = svc_amount_add(sum, svc_grant_overage_units(&set->grants[i],
+														  svc_amount_subtract(svc_balance_overage(&after),
+																			  svc_balance_overage(&set->grants[i].balance))));
 	}
 	return sum;
 }

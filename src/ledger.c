@@ -132,16 +132,18 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_entitlement_ledger"
 		" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id,"
-		"  idempotency_key, request, answer, metadata, actor, request_id, overage)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16, $17)"
+		"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount, overage)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16,"
+		"  $17, $18, $19)"
 		" ON CONFLICT (customer_id, idempotency_key)"
 		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
-		17, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
-			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID, NUMERICOID}
+		19, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
+			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID,
+		TEXTOID, NUMERICOID, NUMERICOID}
 	};
 	bool		is_first = request->has_key && line == 0;
-	Datum		values[17];
-	bool		isnull[17] = {false};
+	Datum		values[19];
+	bool		isnull[19] = {false};
 
 	values[0] = request->customer_id;
 	values[1] = grant->id;
@@ -163,8 +165,11 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	isnull[13] = !request->has_metadata || line > 0;
 	values[14] = CStringGetTextDatum(svc_event_actor());
 	values[15] = svc_event_request_id(&isnull[15]);
-	values[16] = overage_of(grant);
-	isnull[16] = svc_amount_sign(values[16]) == 0;
+	values[16] = grant->spent_on;
+	values[17] = grant->spent;
+	isnull[16] = isnull[17] = !grant->is_pool || svc_amount_sign(grant->taken) == 0;
+	values[18] = overage_of(grant);
+	isnull[18] = svc_amount_sign(values[18]) == 0;
 	if (svc_statement_run(&statement, values, isnull) == 1)
 		return true;
 	if (!is_first)

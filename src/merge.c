@@ -28,7 +28,7 @@
  * Locks: both customers FOR UPDATE, in the order of their ids, which keeps new
  * children and actions on children away (they take FOR KEY SHARE); then the
  * loser's children, FOR UPDATE, parents before children, entitlements in the
- * order that consumes use (code, id).  Only then is anything copied, so that
+ * order that consumes use.  Only then is anything copied, so that
  * what a concurrent consume has written is copied, too; a consume that waited
  * for us finds its row gone and the customer merged.  The survivor's
  * entitlements are locked as well, because a consume takes no lock on its
@@ -50,8 +50,10 @@
 #include "compat.h"
 #include "error.h"
 #include "gate.h"
+#include "grant.h"
 #include "lifecycle.h"
 #include "membership.h"
+#include "plan_grant.h"
 #include "statement.h"
 
 /*
@@ -98,7 +100,7 @@ static const Moved moved[] = {
 	{"svc_subscription", "id", PARAM_SUBSCRIPTIONS, true},
 	{"svc_order", "id", PARAM_ORDERS, true},
 	{"svc_invoice", "id", PARAM_INVOICES, true},
-	{"svc_entitlement", "code, id", PARAM_ENTITLEMENTS, true, .locks_both = true},
+	{"svc_entitlement", SVC_GRANT_LOCK_ORDER, PARAM_ENTITLEMENTS, true, .locks_both = true},
 	{"svc_entitlement_hold", "id, line", PARAM_HOLDS, true},
 	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
 	{"svc_customer_usage", "id", 0, true, false, "t.id = ANY ($3)"},
@@ -181,6 +183,8 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 	refuse_foreign_references();
 	move_rows(loser, survivor);
 	svc_membership_move(loser, survivor);
+	svc_plan_note_change(loser);
+	svc_plan_note_change(survivor);
 	update_survivor(loser, survivor);
 	status = svc_call_keep(&call, close_loser(loser, survivor));
 	svc_call_end(&call);

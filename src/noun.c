@@ -17,17 +17,17 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_CUSTOMER] = {
 		.name = "customer", .short_name = "customer", .table = "svc_customer",
 		.title = "Customer", .key = SVC_KEY_IS_CUSTOMER,
-		.counters = "",
-		.maintained = "merged_into",
+		.counters = "changes_at",
+		.maintained = "merged_into changes_at",
 		.personal = "external_id name email phone company billing_email billing_address tax_id payment_method attributes",
 	},
 	[SVC_ENTITLEMENT] = {
 		.name = "entitlement", .short_name = "entitlement", .table = "svc_entitlement",
 		.title = "Entitlement", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "used_amount held_amount rollover_amount remaining_amount usage_percent"
-		" alerted_percent ledger_seq changes_at usage_noted",
+		" alerted_percent ledger_seq usage_noted",
 		.maintained = "used_amount held_amount rollover_amount alerted_percent ledger_seq"
-		" reset_at last_reset_at changes_at usage_noted code",
+		" reset_at last_reset_at usage_noted code",
 		.personal = "",
 	},
 	[SVC_CUSTOMER_USAGE] = {

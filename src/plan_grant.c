@@ -7,7 +7,8 @@
  *
  *		limits			{"api_calls": 10000,
  *						 "tokens": {"limit": 5000, "reset_period": "daily"},
- *						 "sso": true, "support": {"value": "priority"}}
+ *						 "sso": true, "support": {"value": "priority"},
+ *						 "credits": {"limit": 1000, "costs": {"gpt_large": 10}}}
  *		entitlements	{sso, api_calls}: those that limits does not define
  *						are rights that are not counted
  *		executions_per_month
@@ -41,11 +42,13 @@
 #include "compat.h"
 #include "error.h"
 #include "gate.h"
+#include "grant.h"
 #include "lifecycle.h"
 #include "period.h"
 #include "plan_grant.h"
+#include "pool.h"
 
-#define GRANT_COLUMNS		13
+#define GRANT_COLUMNS		14
 #define CODE_SHOWN_MAX		100 /* of a code or key, in a message */
 #define CODES_MAX			1000	/* of one plan */
 
@@ -59,12 +62,14 @@ static const struct
 	{"reset_period", jbvString}, {"rollover_max", jbvNumeric},
 	{"overage", jbvString}, {"overage_limit", jbvNumeric}, {"carry_overage", jbvBool},
 	{"alert_percents", jbvArray}, {"priority", jbvNumeric}, {"per_unit", jbvBool},
+	{"costs", jbvObject},
 };
 
 static void run(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key);
 static void check_definition(const char *code, JsonbValue *value);
 static void check_member(const char *code, const char *key, JsonbValue *value);
 static bool has_type(const JsonbValue *value, enum jbvType type);
+static void check_costs(const char *code, JsonbContainer *costs);
 static void check_amount(const char *code, const char *key, JsonbValue *value);
 static void check_integer(const char *code, const char *key, JsonbValue *value, int32 low, int32 high);
 static void check_percents(const char *code, JsonbContainer *object);
@@ -74,6 +79,8 @@ static char *known_keys(void);
 static void append_component(StringInfo pointer, const char *name);
 pg_noreturn static void report_bad_limits(const char *problem, const char *code, const char *key,
 										  const char *hint);
+pg_noreturn static void report_bad_limits_at(const char *problem, const char *code, const char *key,
+											 const char *member, const char *hint);
 
 PG_FUNCTION_INFO_V1(svc_plan_terms);
 PG_FUNCTION_INFO_V1(svc_terms_grants);
@@ -123,7 +130,7 @@ svc_terms_grants(PG_FUNCTION_ARGS)
 		"  (SELECT array_agg(a.value::integer ORDER BY a.value::integer)"
 		"   FROM jsonb_array_elements_text(d.def -> 'alert_percents') a),"
 		"  coalesce((d.def ->> 'priority')::integer, 100),"
-		"  coalesce((d.def ->> 'per_unit')::boolean, true)"
+		"  coalesce((d.def ->> 'per_unit')::boolean, true), d.def -> 'costs'"
 		" FROM (SELECT NULL AS addon_id, $1 AS terms, $2 AS quantity"
 		"  UNION ALL SELECT key, value -> 'terms', (value ->> 'quantity')::integer FROM jsonb_each($4)) t"
 		" CROSS JOIN LATERAL (SELECT nullif(t.terms -> 'limits', 'null') AS limits,"
@@ -174,15 +181,15 @@ svc_terms_grants(PG_FUNCTION_ARGS)
 }
 
 /*
- * Lock the grants of a subscription, in the order in which consumes of several
- * codes do.
+ * Lock the grants of a subscription, in the order in which consumes do.
  */
 void
 svc_plan_lock_grants(const SvcSubscriptionKey *key)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_entitlement"
-		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY code, id FOR NO KEY UPDATE",
+		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY " SVC_GRANT_LOCK_ORDER
+		" FOR NO KEY UPDATE",
 		2, {TEXTOID, TEXTOID}
 	};
 
@@ -202,7 +209,7 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 	static const SvcDeed update = {.noun = SVC_ENTITLEMENT, .action = "update"};
 	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
 	static SvcStatement end = {
-		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked', changes_at = NULL"
+		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked'"
 		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial', 'addon') AND status <> 'revoked'"
 		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_subscription s,"
 		"   @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
@@ -217,7 +224,7 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 		"  unlimited = g.unlimited, value = g.value, reset_period = g.reset_period,"
 		"  reset_anchor = CASE WHEN g.reset_period IS NOT NULL THEN s.billing_anchor END,"
 		"  rollover_max = g.rollover_max, overage = g.overage, overage_limit = g.overage_limit,"
-		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority,"
+		"  carry_overage = g.carry_overage, alert_percents = g.alert_percents, priority = g.priority, costs = g.costs,"
 		"  source = CASE WHEN e.source = 'trial' AND s.status <> 'trialing' THEN 'plan' ELSE e.source END"
 		" FROM @extschema@.svc_subscription s,"
 		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
@@ -231,13 +238,13 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 		"INSERT INTO @extschema@.svc_entitlement"
 		" (customer_id, subscription_id, plan_id, source_id, source, code, name, type, limit_amount, unlimited,"
 		"  value, reset_period, reset_anchor, rollover_max, overage, overage_limit, carry_overage,"
-		"  alert_percents, priority)"
+		"  alert_percents, priority, costs)"
 		" SELECT $1, $2, coalesce(g.addon_id, s.plan_id), coalesce(g.addon_id, s.plan_id),"
 		"  CASE WHEN g.addon_id IS NOT NULL THEN 'addon' WHEN s.status = 'trialing' THEN 'trial' ELSE 'plan' END,"
 		"  g.code, g.code, CASE WHEN g.reset_period IS NOT NULL THEN 'quota' ELSE 'feature' END,"
 		"  g.limit_amount, g.unlimited, g.value, g.reset_period,"
 		"  CASE WHEN g.reset_period IS NOT NULL THEN s.billing_anchor END, g.rollover_max, g.overage,"
-		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority"
+		"  g.overage_limit, g.carry_overage, g.alert_percents, g.priority, g.costs"
 		" FROM @extschema@.svc_subscription s,"
 		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
 		" WHERE s.customer_id = $1 AND s.id = $2"
@@ -264,7 +271,7 @@ svc_plan_forget_usage(const SvcSubscriptionKey *key)
 	static const SvcDeed revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke",
 	.note = {"reason", NULL, "the subscription's plan has changed"}};
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'revoked', changes_at = NULL"
+		"UPDATE @extschema@.svc_entitlement SET status = 'revoked'"
 		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial') AND status <> 'revoked'",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -307,7 +314,7 @@ svc_plan_revoke(const SvcSubscriptionKey *key, const char *reason)
 {
 	SvcDeed		revoke = {.noun = SVC_ENTITLEMENT, .action = "revoke", .note = {"reason", NULL, reason}};
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement SET status = 'revoked', changes_at = NULL"
+		"UPDATE @extschema@.svc_entitlement SET status = 'revoked'"
 		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked'",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -316,23 +323,30 @@ svc_plan_revoke(const SvcSubscriptionKey *key, const char *reason)
 }
 
 /*
- * Say in the grants when something will change them, so that a consume from
- * then on has it written down first (subscription_due.c).
+ * Say in the customer's row, which every consume reads, when subscriptions will
+ * change what is granted, so that it is written down before anything is decided
+ * then (subscription_due.c).
+ *
+ * Locks: the customer, FOR NO KEY UPDATE, after its subscription and grants.
  */
 void
-svc_plan_note_change(const SvcSubscriptionKey *key)
+svc_plan_note_change(Datum customer_id)
 {
-	static const SvcDeed count = {.noun = SVC_ENTITLEMENT, .action = "consume", .counters_only = true};
+	static const SvcDeed count = {.noun = SVC_CUSTOMER, .action = "update", .counters_only = true};
+	static SvcStatement lock = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR NO KEY UPDATE", 1, {TEXTOID}
+	};
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_entitlement e SET changes_at = s.changes_at"
-		" FROM (SELECT CASE WHEN status = 'trialing' OR cancel_at_period_end OR scheduled_plan_id IS NOT NULL"
-		"   THEN due_at END AS changes_at"
-		"  FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2) s"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND status <> 'revoked' AND e.changes_at IS DISTINCT FROM s.changes_at",
-		2, {TEXTOID, TEXTOID}
+		"UPDATE @extschema@.svc_customer SET changes_at = s.changes_at"
+		" FROM (SELECT min(due_at) AS changes_at FROM @extschema@.svc_subscription WHERE customer_id = $1"
+		"   AND (status = 'trialing' OR cancel_at_period_end OR scheduled_plan_id IS NOT NULL)) s"
+		" WHERE id = $1",
+		1, {TEXTOID}
 	};
 
-	run(&count, &statement, key);
+	/* a statement later, we see what those have written that we have waited for */
+	svc_statement_run(&lock, &customer_id, NULL);
+	svc_lifecycle_write(&count, &statement, &customer_id, NULL);
 }
 
 /*
@@ -452,6 +466,8 @@ check_member(const char *code, const char *key, JsonbValue *value)
 		report_bad_limits("unknown period", code, key, "The periods are " SVC_PERIOD_NAMES ".");
 	if (strcmp(key, "overage") == 0 && strcmp(word, "allow") != 0 && strcmp(word, "deny") != 0)
 		report_bad_limits("unknown overage", code, key, "It is \"deny\" or \"allow\".");
+	if (strcmp(key, "costs") == 0)
+		check_costs(code, value->val.binary.data);
 	if (strcmp(key, "priority") == 0)
 		check_integer(code, key, value, 0, PG_INT32_MAX);
 	else if (definition_keys[i].type == jbvNumeric)
@@ -466,7 +482,20 @@ has_type(const JsonbValue *value, enum jbvType type)
 		return true;
 	if (type == jbvArray)
 		return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+	if (type == jbvObject)
+		return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
 	return value->type == type;
+}
+
+static void
+check_costs(const char *code, JsonbContainer *costs)
+{
+	char	   *of_code;
+	const char *problem = svc_pool_check_costs(costs, code, &of_code);
+
+	if (problem != NULL)
+		report_bad_limits_at(problem, code, "costs", of_code,
+							 "For example {\"gpt_large\": 10, \"gpt_small\": 1}.");
 }
 
 static void
@@ -530,7 +559,7 @@ static void
 check_counted(const char *code, JsonbContainer *object)
 {
 	static const char *const counted[] = {"reset_period", "rollover_max", "overage", "overage_limit",
-	"carry_overage", "alert_percents"};
+	"carry_overage", "alert_percents", "costs"};
 	JsonbValue	value;
 	JsonbValue *unlimited = getKeyJsonValueFromContainer(object, "unlimited", 9, &value);
 
@@ -576,6 +605,14 @@ append_component(StringInfo pointer, const char *name)
 static void
 report_bad_limits(const char *problem, const char *code, const char *key, const char *hint)
 {
+	report_bad_limits_at(problem, code, key, NULL, hint);
+}
+
+/* The same, and which member of the key's value. */
+static void
+report_bad_limits_at(const char *problem, const char *code, const char *key, const char *member,
+					 const char *hint)
+{
 	StringInfoData pointer;
 
 	initStringInfo(&pointer);
@@ -583,6 +620,8 @@ report_bad_limits(const char *problem, const char *code, const char *key, const 
 		append_component(&pointer, code);
 	if (key != NULL)
 		append_component(&pointer, key);
+	if (member != NULL)
+		append_component(&pointer, member);
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_PLAN_LIMITS),
 			 errmsg("invalid limits of plan: %s", problem),

@@ -26,6 +26,6 @@ extern void svc_plan_suspend(const SvcSubscriptionKey *key);
 extern void svc_plan_resume(const SvcSubscriptionKey *key);
 extern void svc_plan_revoke(const SvcSubscriptionKey *key, const char *reason);
 extern void svc_plan_note_usage(const SvcSubscriptionKey *key);
-extern void svc_plan_note_change(const SvcSubscriptionKey *key);
+extern void svc_plan_note_change(Datum customer_id);
 
 #endif							/* SVC_PLAN_GRANT_H */

@@ -15,9 +15,9 @@
  * done, by svc_run_due(), or by the next call that acts on the subscription.
  *
  * Between the instant and the writing, a consume must not spend what is not
- * granted any more, or miss what is granted by then.  Grants know when
- * their subscription changes them (changes_at), and a consume that meets one,
- * or that is about to be denied, has what is due written down first.  A check,
+ * granted any more, or miss what is granted by then.  The customer's row, which
+ * every consume reads, says when subscriptions change what is granted
+ * (changes_at); from then on a consume has it written down first.  A check,
  * which writes nothing, goes on by what is written.
  *
  * Locks: the subscription, FOR NO KEY UPDATE, then its grants.  A consume comes

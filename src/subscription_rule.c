@@ -20,7 +20,8 @@
  * granted, suspended, resumed or revoked.
  *
  * Locks: the subscription, which the statement has, and its plans, FOR SHARE;
- * then its grants, in the order of their codes and ids.
+ * then its grants, in the order in which consumes lock them; then the customer,
+ * FOR NO KEY UPDATE, if time changes what is granted.
  *
  *-------------------------------------------------------------------------
  */
@@ -109,6 +110,7 @@ static bool find_cycle(SvcRowChange *change, SvcCycle *cycle);
 static void derive_columns(SvcRowChange *change);
 static TimestampTz next_due(SvcRowChange *change);
 static void conclude(SvcRowChange *change, const char *action);
+static bool changes_grants(SvcRowChange *change);
 static bool is_open(SvcRowChange *change);
 static TimestampTz new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise);
 static void set_instant(SvcRowChange *change, SvcColumn *column, TimestampTz at);
@@ -716,10 +718,30 @@ conclude(SvcRowChange *change, const char *action)
 			svc_plan_grant(&key);
 		if (is_paused)
 			svc_plan_suspend(&key);
-		svc_plan_note_change(&key);
 	}
 	svc_plan_note_usage(&key);
+	if (changes_grants(change))
+		svc_plan_note_change(key.customer_id);
 	svc_call_end(&call);
+}
+
+/*
+ * Does it, did it, change at some instant what is granted?  A renewal, which is
+ * what happens most, does not.
+ */
+static bool
+changes_grants(SvcRowChange *change)
+{
+	bool		isnull;
+
+	(void) svc_row_new(change, &scheduled_plan_column, &isnull);
+	if (!isnull || new_bool(change, &cancel_column) || svc_row_new_is(change, &status_column, "trialing"))
+		return true;
+	if (change->is_insert)
+		return false;
+	(void) svc_row_old(change, &scheduled_plan_column, &isnull);
+	return !isnull || svc_row_column_differs(change, &cancel_column) ||
+		strcmp(svc_row_old_text(change, &status_column), "trialing") == 0;
 }
 
 /* Has the new row not ended? */

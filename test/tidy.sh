@@ -25,7 +25,7 @@ level() {
         attempt|statement|row|insert|doorbell)      echo 21 ;;
         changes|event|gate|handover)                echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
-        ledger|property)                            echo 24 ;;
+        ledger|pool|property)                       echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;
         grant_rule)                                 echo 26 ;;
         offer|plan_grant)                           echo 26 ;;

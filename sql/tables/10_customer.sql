@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_customer (
     monthly_spend numeric CHECK (monthly_spend >= 0 AND monthly_spend < 'Infinity'),
     engagement_score numeric CHECK (engagement_score >= 0 AND engagement_score < 'Infinity'),
     last_activity_at timestamptz,
+    changes_at timestamptz,
     first_purchase_at timestamptz,
     merged_into text COLLATE "C" REFERENCES @schema@.svc_customer (id) CHECK (merged_into <> id),
     external_id text COLLATE "C" CHECK (length(external_id) BETWEEN 1 AND 255),
@@ -38,7 +39,7 @@ CREATE INDEX IF NOT EXISTS svc_customer_external_id ON @schema@.svc_customer (ex
 CREATE INDEX IF NOT EXISTS svc_customer_merged_into ON @schema@.svc_customer (merged_into) WHERE merged_into IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_customer_email ON @schema@.svc_customer (email);
 
-COMMENT ON TABLE @schema@.svc_customer IS 'The customers. Every column but revision and updated_at is a property.';
+COMMENT ON TABLE @schema@.svc_customer IS 'The customers. Every column but revision, updated_at and what is set by svc is a property.';
 COMMENT ON COLUMN @schema@.svc_customer.id IS 'The caller''s own key, or made by svc_new_id(''cus'').';
 COMMENT ON COLUMN @schema@.svc_customer.status IS 'Lifecycle state; see svc_transitions().';
 COMMENT ON COLUMN @schema@.svc_customer.revision IS 'Number of the customer''s last event; set by svc.';
@@ -48,6 +49,7 @@ COMMENT ON COLUMN @schema@.svc_customer.lifetime_value IS 'Money earned to date 
 COMMENT ON COLUMN @schema@.svc_customer.monthly_spend IS 'Spend per month, in default_currency.';
 COMMENT ON COLUMN @schema@.svc_customer.external_id IS 'Key in the caller''s own system.';
 COMMENT ON COLUMN @schema@.svc_customer.merged_into IS 'The customer that has taken its place, when merged; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer.changes_at IS 'When a subscription changes what is granted, by the end of a trial, a scheduled change of plan or a cancellation; set by svc.';
 COMMENT ON COLUMN @schema@.svc_customer.timezone IS 'IANA time zone.';
 COMMENT ON COLUMN @schema@.svc_customer.default_currency IS 'ISO 4217, used when none is given.';
 COMMENT ON COLUMN @schema@.svc_customer.attributes IS 'The application''s own fields, an object.';

@@ -22,7 +22,6 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement (
     valid_until timestamptz,
     reset_at timestamptz,
     last_reset_at timestamptz,
-    changes_at timestamptz,
     reset_anchor timestamptz CHECK (isfinite(reset_anchor)),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -47,6 +46,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement (
     description text,
     alert_percents integer[],
     value jsonb,
+    costs jsonb CHECK (jsonb_typeof(costs) = 'object'),
     PRIMARY KEY (customer_id, id),
     FOREIGN KEY (customer_id, subscription_id) REFERENCES @schema@.svc_subscription (customer_id, id),
     CHECK (valid_from < valid_until)
@@ -60,6 +60,8 @@ CREATE INDEX IF NOT EXISTS svc_entitlement_plan ON @schema@.svc_entitlement (pla
 -- leaves it once for each time that svc_run_due() looks
 CREATE INDEX IF NOT EXISTS svc_entitlement_unnoted ON @schema@.svc_entitlement (customer_id, subscription_id)
     WHERE NOT usage_noted;
+-- grants that pay for other codes, too
+CREATE INDEX IF NOT EXISTS svc_entitlement_pool ON @schema@.svc_entitlement (customer_id) WHERE costs IS NOT NULL;
 -- what time alone makes due, for svc_run_due(); counters are not in it
 CREATE INDEX IF NOT EXISTS svc_entitlement_due ON @schema@.svc_entitlement (least(reset_at, valid_until))
     WHERE status IN ('active', 'exhausted', 'suspended') AND least(reset_at, valid_until) IS NOT NULL;
@@ -87,9 +89,9 @@ COMMENT ON COLUMN @schema@.svc_entitlement.reset_timezone IS 'The time zone in w
 COMMENT ON COLUMN @schema@.svc_entitlement.reset_at IS 'The next reset, or one that is due; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.last_reset_at IS 'Start of the present period, if there was a reset; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.usage_noted IS 'Does usage_this_period of its subscription say what was used of it? Set by svc.';
-COMMENT ON COLUMN @schema@.svc_entitlement.changes_at IS 'When the end of a trial, a scheduled change of plan or a cancellation of its subscription changes it; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.alert_percents IS 'Thresholds of usage_percent, 1 to 1000: reaching one makes an event thresholdReached, once per period.';
 COMMENT ON COLUMN @schema@.svc_entitlement.alerted_percent IS 'The greatest threshold that this period has reached; set by svc.';
 COMMENT ON COLUMN @schema@.svc_entitlement.valid_from IS 'Start of validity, included; null: without bound.';
 COMMENT ON COLUMN @schema@.svc_entitlement.valid_until IS 'End of validity, excluded; null: without bound.';
 COMMENT ON COLUMN @schema@.svc_entitlement.value IS 'What a right that is not counted carries.';
+COMMENT ON COLUMN @schema@.svc_entitlement.costs IS 'Of a pool: an object of the codes that spend it, when their own grants do not suffice, and of what a unit of each costs, in units of this grant (credits), such as {"gpt_large": 10, "gpt_small": 1}; null: no pool.';

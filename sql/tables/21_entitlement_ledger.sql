@@ -22,13 +22,16 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_entitlement_ledger (
     code text COLLATE "C" NOT NULL,
     idempotency_key text COLLATE "C" CHECK (length(idempotency_key) BETWEEN 1 AND 255),
     hold_id text COLLATE "C",
+    spent_on text COLLATE "C",
+    spent_amount numeric,
     actor text,
     request_id text,
     request jsonb,
     answer jsonb,
     metadata jsonb,
     PRIMARY KEY (customer_id, entitlement_id, seq),
-    CHECK ((request IS NULL) = (answer IS NULL))
+    CHECK ((request IS NULL) = (answer IS NULL)),
+    CHECK ((spent_on IS NULL) = (spent_amount IS NULL))
 );
 CREATE UNIQUE INDEX IF NOT EXISTS svc_entitlement_ledger_key
     ON @schema@.svc_entitlement_ledger (customer_id, idempotency_key)
@@ -36,6 +39,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS svc_entitlement_ledger_key
 -- what is billed: seldom, and so seldom in the index
 CREATE INDEX IF NOT EXISTS svc_entitlement_ledger_overage
     ON @schema@.svc_entitlement_ledger (customer_id, entitlement_id, occurred_at) WHERE overage IS NOT NULL;
+-- what was spent of a pool on one code, which is what can be given back
+CREATE INDEX IF NOT EXISTS svc_entitlement_ledger_spent
+    ON @schema@.svc_entitlement_ledger (customer_id, entitlement_id, spent_on, seq) WHERE spent_on IS NOT NULL;
 
 COMMENT ON TABLE @schema@.svc_entitlement_ledger IS 'Every change of a grant''s used_amount, append-only. A grant''s rows are numbered without holes and sum up to its used_amount and held_amount.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.line IS 'One request may be split over several grants: its rows are lines 0, 1, 2 ...';
@@ -47,6 +53,8 @@ COMMENT ON COLUMN @schema@.svc_entitlement_ledger.overage IS 'The part of amount
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.limit_before IS 'On rows of kind limit: limit_amount until then, Infinity when it was unlimited, null when it was not metered.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.rollover_before IS 'On rows of kind reset: rollover_amount until then.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.hold_id IS 'The hold, on rows of kind hold, settle, release and lapse.';
+COMMENT ON COLUMN @schema@.svc_entitlement_ledger.spent_on IS 'The code that was asked for, where a pool has paid for another than its own.';
+COMMENT ON COLUMN @schema@.svc_entitlement_ledger.spent_amount IS 'There: how many units of that code the amount, which is in credits, has paid for; negative when they were given back.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.metadata IS 'What the caller gave; on rows of kind reset that stand for several resets: until, the instant of the last one.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.request IS 'On line 0 of a request with an idempotency key: what was asked.';
 COMMENT ON COLUMN @schema@.svc_entitlement_ledger.answer IS 'There, too: what was answered.';

@@ -158,7 +158,7 @@ WHERE CASE
       WHEN k.key = 'customer_id' AND s.noun <> 'customer_segment' THEN e.changes ? k.key
       -- a note may be named as a column, too: the reason of an adjustment
       WHEN s.noun = 'usage' AND k.key = 'reason' THEN false
-      WHEN s.old -> k.key IS NOT DISTINCT FROM s.new -> k.key OR k.key IN ('revision', 'updated_at', 'due_at', 'usage_this_period', 'terms')
+      WHEN s.old -> k.key IS NOT DISTINCT FROM s.new -> k.key OR k.key IN ('revision', 'updated_at', 'due_at', 'dunned_until', 'usage_this_period', 'terms')
            OR e.event = 'deleted' AND k.key IN ('name', 'attributes')
       THEN e.changes ? k.key
       -- arrays are told as text
@@ -170,7 +170,7 @@ SELECT count(*) > 60 AS many FROM seen s JOIN svc_event e ON e.noun = s.noun AND
 -- and what had none has changed counters only
 SELECT s.noun, s.id, k.key FROM seen s CROSS JOIN LATERAL jsonb_object_keys(s.old) k (key)
 WHERE (s.old ->> 'revision') = (s.new ->> 'revision') AND s.old -> k.key <> s.new -> k.key
-  AND k.key NOT IN ('updated_at', 'used_amount', 'remaining_amount', 'usage_percent', 'ledger_seq', 'api_calls');
+  AND k.key NOT IN ('updated_at', 'used_amount', 'remaining_amount', 'usage_percent', 'ledger_seq', 'api_calls', 'changes_at');
 
 -- a reason is kept with the event of every action that takes one: those of
 -- the calls above that gave one and whose event has none
