@@ -122,6 +122,7 @@ svc_create_subscription(PG_FUNCTION_ARGS)
 	svc_argument_not_null(fcinfo, NEW_PROPERTIES, "properties");
 	svc_call_begin(&call, fcinfo);
 	svc_gate_customer(customer_id, "a new subscription");
+	(void) svc_subscription_catch_up_customer(customer_id, at);
 	svc_clock_run_at(at, create, &creation);
 	id = svc_call_keep(&call, creation.id);
 	svc_call_end(&call);

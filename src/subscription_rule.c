@@ -138,6 +138,7 @@ catch_up(Datum customer_id, Datum id, SvcInstant instant)
 	SvcSubscriptionKey key = {customer_id, id};
 	Datum		values[3] = {customer_id, id, TimestampTzGetDatum(instant.at)};
 	bool		isnull;
+	bool		done;
 
 	if (instant.given && svc_statement_run(&statement, values, NULL) > 0)
 		ereport(ERROR,
@@ -148,7 +149,9 @@ catch_up(Datum customer_id, Datum id, SvcInstant instant)
 						   pstrdup(timestamptz_to_str(instant.at)),
 						   pstrdup(timestamptz_to_str(DatumGetTimestampTz(svc_statement_value(0, 1, &isnull))))),
 				 errhint("Pass NULL for the present.")));
-	return svc_subscription_catch_up(&key, instant.at);
+	/* others, too: one may give up the plan that this one is to have */
+	done = svc_subscription_catch_up_customer(customer_id, instant.at);
+	return svc_subscription_catch_up(&key, instant.at) || done;
 }
 
 static void
