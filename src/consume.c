@@ -443,7 +443,7 @@ svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *
 		if (svc_pool_is_needed(set, request->amount))
 			svc_pool_add(set, request->customer_id, request->code, request->instant,
 						 SVC_GRANT_LOCK_USABLE);
-		look_again = svc_consume_read_gate(request, &gate) && i + 1 < LOOKS_MAX;
+		look_again = svc_consume_read_gate(request, set->count > 0, &gate) && i + 1 < LOOKS_MAX;
 		if (!look_again)
 			decide(request, set, gate, decision, &look_again);
 	}
@@ -451,16 +451,17 @@ svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *
 
 /*
  * Step 3.  True when something was due for the customer's subscriptions, and is
- * written down now: then the grants are to be looked at again.
+ * written down now: then the grants are to be looked at again.  "has_locks": are
+ * grants locked?
  */
 bool
-svc_consume_read_gate(const SvcRequest *request, SvcReason *gate)
+svc_consume_read_gate(const SvcRequest *request, bool has_locks, SvcReason *gate)
 {
 	TimestampTz changes_at;
 
 	*gate = svc_grant_gate(request->customer_id, false, &changes_at);
 	return *gate == SVC_OK && changes_at <= request->instant.at &&
-		svc_subscription_catch_up_customer(request->customer_id, request->instant.at);
+		svc_subscription_catch_up_customer(request->customer_id, request->instant.at, !has_locks);
 }
 
 /* Steps 2 to 7 of giving back. */
@@ -474,7 +475,7 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 	Datum		rest;
 	int			line = 0;
 
-	(void) svc_consume_read_gate(request, &gate);
+	(void) svc_consume_read_gate(request, false, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
 	if (set.lacks_pools)
@@ -663,7 +664,7 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 	bool		any_again = false;
 
 	lock_parts(request, parts);
-	if (svc_consume_read_gate(request, &gate) && may_look_again)
+	if (svc_consume_read_gate(request, true, &gate) && may_look_again)
 		return true;
 	if (gate == SVC_OK)
 		svc_booking_catch_up(request, &parts->pot);

@@ -318,7 +318,7 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	if (!find_hold(&hold, request, false))
 		report_unknown_hold(request);
 	request->code = hold.code;
-	(void) svc_consume_read_gate(request, &gate);
+	(void) svc_consume_read_gate(request, false, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
 	if (needs_pools(&hold, request->amount))

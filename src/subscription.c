@@ -75,8 +75,8 @@ static void refuse_doubled(Jsonb *properties);
 static Datum new_properties(FunctionCallInfo fcinfo, Jsonb *properties);
 static TimestampTz trial_end(FunctionCallInfo fcinfo, Jsonb *properties);
 static void prepare_change(SvcActionCall *call);
-static void read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end);
-static void refuse_second(SvcActionCall *call, Datum plan_id);
+static void read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end,
+						 bool *allows_duplicate);
 static void prepare_cancel(SvcActionCall *call);
 static void prepare_uncancel(SvcActionCall *call);
 static void prepare_resume(SvcActionCall *call);
@@ -122,7 +122,6 @@ svc_create_subscription(PG_FUNCTION_ARGS)
 	svc_argument_not_null(fcinfo, NEW_PROPERTIES, "properties");
 	svc_call_begin(&call, fcinfo);
 	svc_gate_customer(customer_id, "a new subscription");
-	(void) svc_subscription_catch_up_customer(customer_id, at);
 	svc_clock_run_at(at, create, &creation);
 	id = svc_call_keep(&call, creation.id);
 	svc_call_end(&call);
@@ -252,10 +251,11 @@ prepare_change(SvcActionCall *call)
 	char	   *billing_cycle;
 	char	   *currency;
 	TimestampTz period_end;
+	bool		allows_duplicate;
 	SvcOffer	offer;
 	Datum		price;
 
-	read_present(call, &billing_cycle, &currency, &period_end);
+	read_present(call, &billing_cycle, &currency, &period_end, &allows_duplicate);
 	if (!PG_ARGISNULL(n + 4))
 		billing_cycle = TextDatumGetCString(PG_GETARG_DATUM(n + 4));
 	if (!svc_offer_read(&offer, plan_id, billing_cycle))
@@ -275,7 +275,8 @@ prepare_change(SvcActionCall *call)
 	}
 	if (period_end == DT_NOEND)
 		svc_action_refuse(call, "its current period has no end", "Set current_period_end first.");
-	refuse_second(call, plan_id);
+	if (!allows_duplicate)
+		svc_subscription_check_once(&key, plan_id);
 	svc_action_set(call, "scheduled_plan_id", TEXTOID, plan_id);
 	svc_action_set(call, "scheduled_at", TIMESTAMPTZOID, TimestampTzGetDatum(period_end));
 	svc_action_set(call, "scheduled_action", TEXTOID, CStringGetTextDatum(call->action));
@@ -288,10 +289,12 @@ prepare_change(SvcActionCall *call)
 
 /* The subscription as it is. */
 static void
-read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end)
+read_present(SvcActionCall *call, char **billing_cycle, char **currency, TimestampTz *period_end,
+			 bool *allows_duplicate)
 {
 	static SvcStatement statement = {
-		"SELECT billing_cycle::text, currency::text, coalesce(current_period_end, 'infinity')::timestamptz"
+		"SELECT billing_cycle::text, currency::text, coalesce(current_period_end, 'infinity')::timestamptz,"
+		"  allow_duplicate::boolean"
 		" FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2",
 		2, {TEXTOID, TEXTOID}
 	};
@@ -302,28 +305,7 @@ read_present(SvcActionCall *call, char **billing_cycle, char **currency, Timesta
 	*billing_cycle = svc_statement_text(0, 1);
 	*currency = svc_statement_text(0, 2);
 	*period_end = DatumGetTimestampTz(svc_statement_value(0, 3, &isnull));
-}
-
-/* A change that would be refused at the end of the period is refused now. */
-static void
-refuse_second(SvcActionCall *call, Datum plan_id)
-{
-	static SvcStatement statement = {
-		"SELECT o.id::text FROM @extschema@.svc_subscription o JOIN @extschema@.svc_subscription s"
-		"  ON s.customer_id = o.customer_id AND s.id = $2 AND NOT s.allow_duplicate"
-		" WHERE o.customer_id = $1 AND o.id <> $2 AND o.plan_id = $3 AND NOT o.allow_duplicate"
-		"  AND o.status IN ('trialing', 'active', 'past_due', 'paused')",
-		3, {TEXTOID, TEXTOID, TEXTOID}
-	};
-	Datum		values[3] = {call->customer_id, call->id, plan_id};
-
-	if (svc_statement_run(&statement, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_ALREADY_SUBSCRIBED),
-				 errmsg("customer \"%s\" has plan \"%s\" already",
-						TextDatumGetCString(call->customer_id), TextDatumGetCString(plan_id)),
-				 errdetail("It has it by subscription \"%s\".", svc_statement_text(0, 1)),
-				 errhint("Set allow_duplicate of the subscription to have it twice.")));
+	*allows_duplicate = DatumGetBool(svc_statement_value(0, 4, &isnull));
 }
 
 /*
@@ -340,12 +322,13 @@ prepare_cancel(SvcActionCall *call)
 	char	   *billing_cycle;
 	char	   *currency;
 	TimestampTz period_end;
+	bool		allows_duplicate;
 
 	if (call->note.new_value != NULL)
 		svc_action_set(call, "cancellation_reason", TEXTOID, CStringGetTextDatum(call->note.new_value));
 	if (!at_period_end)
 		return;
-	read_present(call, &billing_cycle, &currency, &period_end);
+	read_present(call, &billing_cycle, &currency, &period_end, &allows_duplicate);
 	if (period_end == DT_NOEND)
 		svc_action_refuse(call, "its current period has no end", "Cancel it now, or set current_period_end first.");
 	if (period_end <= svc_clock_now())

@@ -20,9 +20,11 @@
  * (changes_at); from then on a consume has it written down first.  A check,
  * which writes nothing, goes on by what is written.
  *
- * Locks: the subscription, FOR NO KEY UPDATE, then its grants.  A consume comes
- * here with grants locked already, in the wrong order; so it takes only those
- * subscriptions that nobody else has locked, and waits for none.
+ * Locks: the subscription, FOR NO KEY UPDATE, then its grants, then the
+ * customer.  A consume comes here with grants locked already, in the wrong order;
+ * so it takes only those subscriptions that nobody else has locked, and waits
+ * for one only if it has no grant.  Who has a subscription locked is about to
+ * change its grants, and so is waited for there.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +36,7 @@
 
 #include "clock.h"
 #include "compat.h"
+#include "error.h"
 #include "gate.h"
 #include "lifecycle.h"
 #include "statement.h"
@@ -125,19 +128,25 @@ svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCou
 }
 
 /*
- * Write down what is due for the subscriptions of a customer that nobody else
- * has locked; false when nothing was.
+ * Write down what is due for the subscriptions of a customer; false when
+ * nothing was.  Unless we are to wait, only for those that nobody else has
+ * locked.
  */
 bool
-svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at)
+svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at, bool wait)
 {
-	static SvcStatement statement = {
+	static SvcStatement waiting = {
+		"SELECT id::text FROM @extschema@.svc_subscription"
+		" WHERE customer_id = $1 AND due_at <= $2 ORDER BY id FOR NO KEY UPDATE",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	static SvcStatement skipping = {
 		"SELECT id::text FROM @extschema@.svc_subscription"
 		" WHERE customer_id = $1 AND due_at <= $2 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
 		2, {TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {customer_id, TimestampTzGetDatum(at)};
-	uint64		rows = svc_statement_run(&statement, values, NULL);
+	uint64		rows = svc_statement_run(wait ? &waiting : &skipping, values, NULL);
 	SPITupleTable *due = SPI_tuptable;
 
 	for (uint64 row = 0; row < rows; row++)
@@ -148,6 +157,45 @@ svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at)
 		svc_subscription_catch_up(&key, at);
 	}
 	return rows > 0;
+}
+
+/*
+ * Has the customer a plan by another subscription?  One that gives it up by now
+ * does so first, if nobody else has it locked.  The last result tells which.
+ */
+bool
+svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id)
+{
+	static SvcStatement statement = {
+		"SELECT id::text, status::text FROM @extschema@.svc_subscription"
+		" WHERE customer_id = $1 AND plan_id = $3 AND id <> $2 AND NOT allow_duplicate"
+		"  AND status IN ('trialing', 'active', 'past_due', 'paused') ORDER BY id LIMIT 1",
+		3, {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {key->customer_id, key->id, plan_id};
+	SvcSubscriptionKey other = {key->customer_id};
+	bool		isnull;
+
+	if (svc_statement_run(&statement, values, NULL) == 0)
+		return false;
+	other.id = svc_statement_value(0, 1, &isnull);
+	if (svc_subscription_lock(&other, false))
+		(void) svc_subscription_catch_up(&other, svc_clock_now());
+	return svc_statement_run(&statement, values, NULL) > 0;
+}
+
+/* Refuse a second subscription to a plan. */
+void
+svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id)
+{
+	if (svc_subscription_has_other(key, plan_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_ALREADY_SUBSCRIBED),
+				 errmsg("customer \"%s\" has plan \"%s\" already", TextDatumGetCString(key->customer_id),
+						TextDatumGetCString(plan_id)),
+				 errdetail("Subscription \"%s\" has status \"%s\".", svc_statement_text(0, 1),
+						   svc_statement_text(0, 2)),
+				 errhint("Change its quantity, or set allow_duplicate for a second one.")));
 }
 
 /* An invoice of a subscription, which is locked here, is overdue now. */

@@ -22,10 +22,12 @@ typedef struct SvcDueCount
 	int64		past_due;		/* with an unpaid invoice */
 } SvcDueCount;
 
+extern bool svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id);
+extern void svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id);
 extern bool svc_subscription_lock(const SvcSubscriptionKey *key, bool wait);
 extern bool svc_subscription_catch_up(const SvcSubscriptionKey *key, TimestampTz at);
 extern void svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCount *count);
-extern bool svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at);
+extern bool svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at, bool wait);
 extern void svc_subscription_unpaid(const SvcSubscriptionKey *key);
 extern void svc_subscription_paid(const SvcSubscriptionKey *key);
 

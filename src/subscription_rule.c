@@ -138,7 +138,6 @@ catch_up(Datum customer_id, Datum id, SvcInstant instant)
 	SvcSubscriptionKey key = {customer_id, id};
 	Datum		values[3] = {customer_id, id, TimestampTzGetDatum(instant.at)};
 	bool		isnull;
-	bool		done;
 
 	if (instant.given && svc_statement_run(&statement, values, NULL) > 0)
 		ereport(ERROR,
@@ -149,9 +148,7 @@ catch_up(Datum customer_id, Datum id, SvcInstant instant)
 						   pstrdup(timestamptz_to_str(instant.at)),
 						   pstrdup(timestamptz_to_str(DatumGetTimestampTz(svc_statement_value(0, 1, &isnull))))),
 				 errhint("Pass NULL for the present.")));
-	/* others, too: one may give up the plan that this one is to have */
-	done = svc_subscription_catch_up_customer(customer_id, instant.at);
-	return svc_subscription_catch_up(&key, instant.at) || done;
+	return svc_subscription_catch_up(&key, instant.at);
 }
 
 static void
@@ -293,33 +290,20 @@ default_text(SvcRowChange *change, SvcColumn *column, const char *value)
 static void
 check_once(SvcRowChange *change)
 {
-	static SvcStatement statement = {
-		"SELECT id::text, status::text FROM @extschema@.svc_subscription"
-		" WHERE customer_id = $1 AND plan_id = $2 AND id <> $3 AND NOT allow_duplicate"
-		"  AND status IN ('trialing', 'active', 'past_due', 'paused') ORDER BY id LIMIT 1",
-		3, {TEXTOID, TEXTOID, TEXTOID}
-	};
-	Datum		values[3];
-	bool		isnull[3];
+	SvcSubscriptionKey key;
+	bool		no_customer;
+	bool		no_id;
+	bool		isnull;
+	Datum		plan_id = svc_row_new(change, &plan_id_column, &isnull);
 
-	values[0] = svc_row_new(change, &customer_id_column, &isnull[0]);
-	values[1] = svc_row_new(change, &plan_id_column, &isnull[1]);
-	values[2] = svc_row_new(change, &id_column, &isnull[2]);
-	if (isnull[0] || isnull[2] || !is_open(change) || new_bool(change, &allow_duplicate_column) ||
-		svc_statement_run(&statement, values, NULL) == 0)
+	key.customer_id = svc_row_new(change, &customer_id_column, &no_customer);
+	key.id = svc_row_new(change, &id_column, &no_id);
+	if (no_customer || no_id || !is_open(change) || new_bool(change, &allow_duplicate_column))
 		return;
-	if (!change->is_insert && keeps_promise(change))
-	{
+	if (!keeps_promise(change))
+		svc_subscription_check_once(&key, plan_id);
+	else if (svc_subscription_has_other(&key, plan_id))
 		svc_row_set(change, &allow_duplicate_column, BoolGetDatum(true), false);
-		return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_SVC_ALREADY_SUBSCRIBED),
-			 errmsg("customer \"%s\" has plan \"%s\" already", TextDatumGetCString(values[0]),
-					TextDatumGetCString(values[1])),
-			 errdetail("Subscription \"%s\" has status \"%s\".", svc_statement_text(0, 1),
-					   svc_statement_text(0, 2)),
-			 errhint("Change its quantity, or set allow_duplicate for a second one.")));
 }
 
 /*

@@ -1,5 +1,6 @@
--- The demo: two customers, a quota stacked from plan and promotion, consumed
--- next to the work that it protects, rolled back, denied. Run by demo.sh.
+-- The demo: customers, a quota stacked from plan and promotion, consumed next to
+-- the work that it protects, rolled back, denied; and the life of a subscription.
+-- Run by demo.sh.
 \set ON_ERROR_STOP on
 \pset footer off
 \pset border 1
@@ -91,6 +92,51 @@ SELECT code, reason, limit_amount, used_amount, remaining_amount, usage_percent,
 SELECT step, what, entitlement_id, state, available, pays, left(explanation, 80) AS explanation
 FROM svc_explain_entitlement('cus_ada', 'reports');
 
+\echo '== The life of a subscription: two plans, and a trial of 14 days'
+\echo
+SELECT svc_create_plan('{"id": "starter", "name": "Starter", "price": 9, "currency": "EUR", "limits": {"api_calls": 100}}');
+SELECT svc_create_plan('{"id": "pro", "name": "Pro", "price": 49, "currency": "EUR", "trial_days": 14, "overage_price": 0.02,
+    "limits": {"api_calls": {"limit": 1000, "overage": "allow"}, "sso": true,
+               "credits": {"limit": 500, "costs": {"gpt_large": 10, "gpt_small": 1}}}}');
+SELECT svc_create_customer('{"id": "cus_eve", "name": "Eve Torres", "status": "active", "timezone": "Europe/Berlin", "payment_method": "card"}');
+SELECT svc_create_subscription('cus_eve', 'pro', properties => '{"id": "sub_eve"}', at => '2027-01-17 12:00+01');
+SELECT code, source, limit_amount, reset_at FROM svc_entitlement WHERE customer_id = 'cus_eve' ORDER BY code;
+
+\echo '== Two weeks later it is paid for: the scheduler has ended the trial'
+\echo
+SELECT * FROM svc_run_due('2027-02-01 00:00+01') WHERE done > 0;
+SELECT status, current_period_start, current_period_end, price FROM svc_subscription;
+
+\echo '== Credits that several codes spend: 3 of gpt_large at 10 each'
+\echo
+SELECT allowed, consumed, remaining, entitlement_id IS NOT NULL AS by_the_pool
+FROM svc_consume_entitlement('cus_eve', 'gpt_large', 3, at => '2027-02-09 12:00+01');
+
+\echo '== 200 calls too many; what would a smaller plan do? It is to come when the month ends'
+\echo
+SELECT allowed, remaining, overage FROM svc_consume_entitlement('cus_eve', 'api_calls', 1200, at => '2027-02-10 12:00+01');
+SELECT code, effect, limit_before, limit_after, used, exceeded
+FROM svc_preview_subscription_change('cus_eve', 'sub_eve', 'starter', at => '2027-02-11 12:00+01');
+SELECT svc_downgrade_subscription('cus_eve', 'sub_eve', 'starter', at_period_end => true, at => '2027-02-11 12:00+01');
+
+\echo '== The invoice: the plan, and what was used beyond its limit'
+\echo
+SELECT svc_create_invoice_for('cus_eve', 'sub_eve', tax => 10.07, due_date => '2027-03-14 00:00+01', at => '2027-02-27 12:00+01') AS invoice \gset
+SELECT l ->> 'description' AS line, l -> 'quantity' AS quantity, l -> 'unit_price' AS unit_price, l -> 'amount' AS amount
+FROM svc_invoice, jsonb_array_elements(line_items) l;
+SELECT svc_finalize_invoice('cus_eve', :'invoice', at => '2027-02-28 11:00+01');
+SELECT number, status, total, due_date FROM svc_invoice;
+
+\echo '== The scheduler was down until 20 March, and makes up for it, each thing at its own instant'
+\echo
+SELECT * FROM svc_run_due('2027-03-20 00:00+01') WHERE done > 0;
+SELECT status, plan_id, price, current_period_start FROM svc_subscription;
+SELECT svc_pay_invoice('cus_eve', :'invoice', at => '2027-03-21 09:00+01');
+SELECT svc_cancel_subscription('cus_eve', 'sub_eve', at_period_end => true, reason => 'moving on', at => '2027-03-22 09:00+01');
+SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at => '2027-03-31 11:59+02');
+SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at => '2027-03-31 12:00+02');
+SELECT revision, event, from_status, to_status FROM svc_event WHERE noun = 'subscription' ORDER BY revision;
+
 \echo '== No statement gets a row out of its lifecycle'
 \echo
 \set ON_ERROR_STOP off
@@ -100,4 +146,4 @@ UPDATE svc_customer SET status = 'active' WHERE id = 'cus_bob';
 
 \echo '== The event log'
 \echo
-SELECT id, type, entity_id, revision, from_status, to_status FROM svc_event ORDER BY id;
+SELECT id, type, entity_id, revision, from_status, to_status FROM svc_event WHERE customer_id <> 'cus_eve' ORDER BY id;

@@ -64,13 +64,13 @@ SELECT * FROM log_of('plan', 'p1');
 SELECT svc_create_subscription('c1', 'p3', trial_days => 14, properties => '{"id": "s1", "price": 10}', at => '2040-01-01Z'),
        svc_create_subscription('c1', 'p3', allow_duplicate => true, properties => '{"id": "s2", "price": 10, "status": "trialing"}'),
        svc_create_subscription('c1', 'p3', allow_duplicate => true, properties => '{"id": "s3", "price": 10}') \g /dev/null
+SELECT svc_expire_subscription('c1', 's2'), svc_expire_subscription('c1', 's3', 'dunned');
 SELECT svc_activate_subscription('c1', 's1', at => '2040-01-10Z'), svc_upgrade_subscription('c1', 's1', 'p2', at => '2040-01-11Z'),
        svc_downgrade_subscription('c1', 's1', 'p2', 15, at => '2040-01-12Z'),
        svc_renew_subscription('c1', 's1', at => '2040-01-13Z'), svc_mark_past_due_subscription('c1', 's1', at => '2040-02-13Z'),
        svc_activate_subscription('c1', 's1', at => '2040-02-14Z'), svc_pause_subscription('c1', 's1', at => '2040-02-15Z'),
        svc_resume_subscription('c1', 's1', at => '2040-02-16Z'), svc_update_subscription('c1', 's1', '{"cancel_at_period_end": true}', at => '2040-02-17Z'),
        svc_cancel_subscription('c1', 's1', reason => 'too dear', at => '2040-02-18Z');
-SELECT svc_expire_subscription('c1', 's2'), svc_expire_subscription('c1', 's3', 'dunned');
 SELECT * FROM log_of('subscription', 's1');
 SELECT * FROM log_of('subscription', 's2');
 SELECT * FROM log_of('subscription', 's3');

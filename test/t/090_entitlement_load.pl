@@ -17,7 +17,10 @@
 
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
 use IPC::Run;
+use KillAll;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -474,46 +477,6 @@ sub stored_answers
 		FROM $LEDGER WHERE customer_id = 'w1' AND line = 0});
 }
 
-# The numbers of all processes of the server that are alive.
-sub processes_of
-{
-	my ($postmaster) = @_;
-
-	return grep { (state_of($_))[1] == $postmaster } map { m{(\d+)/stat$} ? $1 : () } glob '/proc/[0-9]*/stat';
-}
-
-# State and parent of a process; of one that is gone, "gone" and 0.
-sub state_of
-{
-	my ($pid) = @_;
-
-	open my $stat, '<', "/proc/$pid/stat" or return ('gone', 0);
-	my $line = <$stat>;
-	close $stat;
-	return defined $line && $line =~ /\) (\S) (\d+) / ? ($1, $2) : ('gone', 0);
-}
-
-# Halted, the postmaster starts no process that would be missed.  As long as
-# nobody has collected what is left of it, its number is taken, and the next one
-# would believe that it is alive.
-sub kill_all
-{
-	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
-	my @children;
-
-	kill 'STOP', $postmaster;
-	@children = processes_of($postmaster);
-	$node->kill9;
-	kill 'KILL', @children;
-	for my $pid ($postmaster, @children)
-	{
-		usleep(1_000) while (state_of($pid))[0] !~ /^(gone|Z)$/;
-	}
-	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock'
-	  if kill 0, $postmaster;
-	return scalar @children;
-}
-
 for my $round (1 .. $CRASHES)
 {
 	my $crowd = start_load($round, 6, 60);
@@ -522,7 +485,7 @@ for my $round (1 .. $CRASHES)
 
 	wait_for_answers($round, 40);
 	usleep(200_000 + rand(400_000));
-	$killed = kill_all();
+	$killed = kill_all($node);
 	$_->finish for $crowd, @writers;
 	is(scalar(grep { $_->result(0) == 0 } $crowd, @writers), 0, "crash $round: all clients have lost their server");
 	is(join('', map { slurp_file($_) } glob "$dir/*.$round.err") =~ /ERROR:.*/ ? $& : '',
