@@ -26,6 +26,7 @@
 #include "grant_rule.h"
 #include "lifecycle.h"
 #include "pool.h"
+#include "subscription_due.h"
 
 /* Of svc_grant_entitlement(), in order; the first is argument 0. */
 enum
@@ -197,6 +198,8 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
 		if (set.lacks_pools)
 			svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
+		if (changes_at <= instant.at)
+			svc_subscription_look(&set, customer_id, code, instant.at);
 	}
 	svc_grant_decide(decision, &set, amount, SVC_REJECT);
 	if (gate != SVC_OK)

@@ -26,6 +26,7 @@
 #include "grant.h"
 #include "pool.h"
 #include "statement.h"
+#include "subscription_due.h"
 
 #define ENTITLEMENT_COLUMNS		15
 #define EXPLAIN_COLUMNS			7
@@ -105,6 +106,8 @@ svc_entitlements(PG_FUNCTION_ARGS)
 		SvcGrantSet set;
 
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
+		if (changes_at <= instant.at)
+			svc_subscription_look(&set, customer_id, code, instant.at);
 		put_entitlement(result, code, SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull),
 						&set, gate);
 	}
@@ -137,6 +140,8 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 	svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
 	if (set.lacks_pools)
 		svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
+	if (changes_at <= instant.at)
+		svc_subscription_look(&set, customer_id, code, instant.at);
 	svc_grant_decide(&decision, &set, amount, SVC_REJECT);
 
 	put_step(result, step++, "customer", NULL, svc_reason_name(gate),

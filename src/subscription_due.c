@@ -18,7 +18,8 @@
  * granted any more, or miss what is granted by then.  The customer's row, which
  * every consume reads, says when subscriptions change what is granted
  * (changes_at); from then on a consume has it written down first.  A check,
- * which writes nothing, goes on by what is written.
+ * which writes nothing, sees what has ended as ended, and goes on by the old
+ * terms where these change.
  *
  * Locks: the subscription, FOR NO KEY UPDATE, then its grants, then the
  * customer.  A consume comes here with grants locked already, in the wrong order;
@@ -30,9 +31,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "clock.h"
 #include "compat.h"
@@ -196,6 +199,39 @@ svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id)
 				 errdetail("Subscription \"%s\" has status \"%s\".", svc_statement_text(0, 1),
 						   svc_statement_text(0, 2)),
 				 errhint("Change its quantity, or set allow_duplicate for a second one.")));
+}
+
+/*
+ * For who only reads: see grants, and pools, of a code as expired whose subscription has ended by an
+ * instant, though nobody has written that down.
+ */
+void
+svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
+{
+	static SvcStatement statement = {
+		"SELECT e.id::text FROM @extschema@.svc_entitlement e"
+		" JOIN @extschema@.svc_subscription s ON s.customer_id = $1 AND s.id = e.subscription_id"
+		" JOIN @extschema@.svc_customer k ON k.id = $1"
+		" WHERE e.customer_id = $1 AND (e.code = $2 OR e.costs ? $2) AND s.due_at <= $3"
+		"  AND (s.cancel_at_period_end AND s.current_period_end <= $3"
+		"   OR s.status = 'trialing' AND s.trial_end <= $3 AND s.price > 0 AND k.payment_method IS NULL)",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {customer_id, code, TimestampTzGetDatum(at)};
+	uint64		rows = svc_statement_read(&statement, values, NULL);
+	bool		isnull;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		for (int i = 0; i < set->count; i++)
+		{
+			if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, set->grants[i].id,
+													 svc_statement_value(row, 1, &isnull))))
+				set->grants[i].state = SVC_EXPIRED;
+		}
+	}
+	if (rows > 0)
+		svc_grant_arrange(set);
 }
 
 /* An invoice of a subscription, which is locked here, is overdue now. */

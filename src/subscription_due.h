@@ -10,6 +10,7 @@
 
 #include "utils/timestamp.h"
 
+#include "grant.h"
 #include "plan_grant.h"
 
 /* How much of each kind was done. */
@@ -22,6 +23,7 @@ typedef struct SvcDueCount
 	int64		past_due;		/* with an unpaid invoice */
 } SvcDueCount;
 
+extern void svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
 extern bool svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id);
 extern void svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id);
 extern bool svc_subscription_lock(const SvcSubscriptionKey *key, bool wait);

@@ -83,6 +83,7 @@ SELECT svc_create_subscription('bob', 'pro', properties => '{"id": "try"}', at =
        svc_create_subscription('bob', 'free', properties => '{"id": "nothing"}', at => '2027-03-01 12:00-05');
 -- across the change of clocks a day of the trial has 23 hours, and the hour stays
 SELECT id, trial_end - trial_start AS length FROM svc_subscription WHERE id IN ('try', 'nothing');
+SELECT allowed, reason FROM svc_check_entitlement('bob', 'sso', at => '2027-03-16Z');
 SELECT * FROM run_due('2027-03-16Z');
 SELECT id, status, ended_at, current_period_start, current_period_end FROM svc_subscription WHERE id IN ('try', 'nothing');
 SELECT * FROM story('bob', 'try');
@@ -174,7 +175,13 @@ SELECT svc_uncancel_subscription('eve', 'later', 'nothing to do', at => '2028-02
 SELECT status, cancel_at_period_end, cancellation_reason, due_at, next_billing_date FROM svc_subscription WHERE id = 'later';
 SELECT svc_cancel_subscription('eve', 'later', true, 'moving', at => '2028-02-18Z');
 SELECT allowed FROM svc_consume_entitlement('eve', 'gigabytes', 1, at => '2028-02-29 08:59Z');
+-- also for who only looks, whether it is written down or not
+SELECT allowed, reason FROM svc_check_entitlement('eve', 'gigabytes', 1, at => '2028-02-29 08:59Z');
+SELECT allowed, reason FROM svc_check_entitlement('eve', 'gigabytes', 1, at => '2028-02-29 09:00Z');
+SELECT code, reason, remaining_amount FROM svc_entitlements('eve', '2028-02-29 09:00Z');
+SELECT what, state FROM svc_explain_entitlement('eve', 'gigabytes', 1, '2028-02-29 09:00Z');
 SELECT allowed, reason FROM svc_consume_entitlement('eve', 'gigabytes', 1, at => '2028-02-29 09:00Z');
+SELECT allowed, reason FROM svc_check_entitlement('eve', 'gigabytes', 1, at => '2028-02-29 09:00Z');
 SELECT status, ended_at, cancelled_at, due_at FROM svc_subscription WHERE id = 'later';
 SELECT raises($$SELECT svc_uncancel_subscription('eve', 'later')$$);
 SELECT * FROM story('eve', 'later');
