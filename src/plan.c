@@ -17,7 +17,7 @@
 #include "gate.h"
 #include "lifecycle.h"
 #include "plan.h"
-#include "plan_grant.h"
+#include "plan_limits.h"
 #include "property.h"
 
 /* All but these may be changed by svc_update_pricing_plan(). */

@@ -9,7 +9,6 @@
 #define SVC_PLAN_GRANT_H
 
 #include "fmgr.h"
-#include "utils/jsonb.h"
 
 /* Whose grants they are. */
 typedef struct SvcSubscriptionKey
@@ -18,7 +17,6 @@ typedef struct SvcSubscriptionKey
 	Datum		id;
 } SvcSubscriptionKey;
 
-extern void svc_plan_check_limits(Jsonb *limits);
 extern void svc_plan_lock_grants(const SvcSubscriptionKey *key);
 extern void svc_plan_grant(const SvcSubscriptionKey *key);
 extern void svc_plan_forget_usage(const SvcSubscriptionKey *key);

@@ -222,9 +222,12 @@ suit_plan(SvcRowChange *change)
 		return;
 	if (!svc_offer_read(&offer, plan_id, svc_row_new_text(change, &billing_cycle_column)))
 		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
-	if (is_new && !keeps_promise(change))
-		svc_offer_check_open(&offer);
-	svc_offer_check_fit(&offer, svc_row_new_text(change, &currency_column));
+	if (!keeps_promise(change))
+	{
+		if (is_new)
+			svc_offer_check_open(&offer);
+		svc_offer_check_fit(&offer, svc_row_new_text(change, &currency_column));
+	}
 
 	default_text(change, &billing_cycle_column, offer.billing_cycle);
 	default_text(change, &currency_column, offer.currency);

@@ -28,7 +28,7 @@ level() {
         ledger|pool|property)                       echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;
         grant_rule)                                 echo 26 ;;
-        offer|plan_grant)                           echo 26 ;;
+        offer|plan_grant|plan_limits)               echo 26 ;;
         subscription_due)                           echo 27 ;;
         consume|subscription_rule)                  echo 28 ;;
         svc)                                        echo 40 ;;
