@@ -109,9 +109,7 @@ static void note_limit(SvcRowChange *change, SvcLedgerNote *note);
 static bool new_balance(SvcRowChange *change, SvcBalance *balance);
 static bool has_something_left(SvcRowChange *change);
 static bool is_over(SvcRowChange *change);
-static bool new_bool(SvcRowChange *change, SvcColumn *column);
 static Datum new_amount(SvcRowChange *change, SvcColumn *column);
-static TimestampTz new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise);
 pg_noreturn static void report_bad_definition(const char *problem, const char *detail,
 											  const char *hint);
 
@@ -348,8 +346,8 @@ check_definition(SvcRowChange *change)
 		report_bad_definition("priority must not be negative",
 							  psprintf("It is %d.", DatumGetInt32(priority)),
 							  "Grants with a smaller one pay first; 100 is usual.");
-	if (new_instant(change, &valid_from_column, DT_NOBEGIN) >=
-		new_instant(change, &valid_until_column, DT_NOEND))
+	if (svc_row_new_instant(change, &valid_from_column, DT_NOBEGIN) >=
+		svc_row_new_instant(change, &valid_until_column, DT_NOEND))
 		report_bad_definition("valid_until must be after valid_from",
 							  "The grant would never be valid.",
 							  "Pass NULL for a bound that there is not.");
@@ -460,7 +458,7 @@ complete_cycle(SvcRowChange *change)
 	(void) svc_row_new(change, &anchor_column, &isnull);
 	if (isnull)
 	{
-		TimestampTz start = new_instant(change, &valid_from_column, DT_NOBEGIN);
+		TimestampTz start = svc_row_new_instant(change, &valid_from_column, DT_NOBEGIN);
 
 		if (TIMESTAMP_NOT_FINITE(start))
 			start = svc_clock_now();
@@ -473,7 +471,7 @@ complete_cycle(SvcRowChange *change)
 		report_bad_definition(psprintf("time zone \"%s\" is not known", zone),
 							  "Periods of a day and more begin and end by its clock.",
 							  "View pg_timezone_names lists the names, such as \"Europe/Berlin\".");
-	if (TIMESTAMP_NOT_FINITE(new_instant(change, &anchor_column, 0)))
+	if (TIMESTAMP_NOT_FINITE(svc_row_new_instant(change, &anchor_column, 0)))
 		report_bad_definition("reset_anchor must be finite", "No period begins at infinity.",
 							  "Pass an instant, or NULL for the start of validity.");
 }
@@ -555,8 +553,8 @@ schedule_reset(SvcRowChange *change)
 		return;
 
 	/* no period is used before the grant is valid */
-	start = new_instant(change, &valid_from_column, new_instant(change, &created_at_column, now));
-	start = Max(start, new_instant(change, &last_reset_at_column, DT_NOBEGIN));
+	start = svc_row_new_instant(change, &valid_from_column, svc_row_new_instant(change, &created_at_column, now));
+	start = Max(start, svc_row_new_instant(change, &last_reset_at_column, DT_NOBEGIN));
 	if (!change->is_insert && cycle_changed(change))
 		start = Max(start, now);
 	if (TIMESTAMP_NOT_FINITE(start))
@@ -575,7 +573,7 @@ has_cycle(SvcRowChange *change, SvcCycle *cycle)
 	if (period == NULL || zone == NULL || !svc_period_find(period, &cycle->period) ||
 		cycle->period == SVC_NEVER)
 		return false;
-	cycle->anchor = new_instant(change, &anchor_column, DT_NOEND);
+	cycle->anchor = svc_row_new_instant(change, &anchor_column, DT_NOEND);
 	cycle->zone = pg_tzset(zone);
 	return cycle->zone != NULL && !TIMESTAMP_NOT_FINITE(cycle->anchor);
 }
@@ -738,7 +736,7 @@ note_reset(SvcRowChange *change, SvcLedgerNote *note)
 
 	note->kind = "reset";
 	note->seq++;
-	note->until = new_instant(change, &last_reset_at_column, 0);
+	note->until = svc_row_new_instant(change, &last_reset_at_column, 0);
 	note->at = isnull ? note->until : Min(DatumGetTimestampTz(due), note->until);
 	note->amount = svc_amount_subtract(new_amount(change, &used_column),
 									   svc_row_old(change, &used_column, &isnull));
@@ -773,7 +771,7 @@ new_balance(SvcRowChange *change, SvcBalance *balance)
 	bool		no_limit;
 
 	memset(balance, 0, sizeof(*balance));
-	balance->unlimited = new_bool(change, &unlimited_column);
+	balance->unlimited = svc_row_new_bool(change, &unlimited_column);
 	balance->limit = svc_row_new(change, &limit_column, &no_limit);
 	balance->used = new_amount(change, &used_column);
 	balance->held = new_amount(change, &held_column);
@@ -800,15 +798,6 @@ is_over(SvcRowChange *change)
 	return !isnull && DatumGetTimestampTz(valid_until) <= svc_clock_now();
 }
 
-static bool
-new_bool(SvcRowChange *change, SvcColumn *column)
-{
-	bool		isnull;
-	Datum		value = svc_row_new(change, column, &isnull);
-
-	return !isnull && DatumGetBool(value);
-}
-
 /* An amount that is null is for the table's NOT NULL to refuse. */
 static Datum
 new_amount(SvcRowChange *change, SvcColumn *column)
@@ -817,15 +806,6 @@ new_amount(SvcRowChange *change, SvcColumn *column)
 	Datum		value = svc_row_new(change, column, &isnull);
 
 	return isnull ? svc_amount_from(0) : value;
-}
-
-static TimestampTz
-new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise)
-{
-	bool		isnull;
-	Datum		value = svc_row_new(change, column, &isnull);
-
-	return isnull ? otherwise : DatumGetTimestampTz(value);
 }
 
 static void

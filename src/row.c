@@ -132,7 +132,27 @@ svc_row_new_text(SvcRowChange *change, SvcColumn *column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/* The same of the old row. */
+/* A boolean column of the new row, false for NULL. */
+bool
+svc_row_new_bool(SvcRowChange *change, SvcColumn *column)
+{
+	bool		isnull;
+	Datum		value = svc_row_new(change, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+/* An instant of the new row, or another one for NULL. */
+TimestampTz
+svc_row_new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise)
+{
+	bool		isnull;
+	Datum		value = svc_row_new(change, column, &isnull);
+
+	return isnull ? otherwise : DatumGetTimestampTz(value);
+}
+
+/* A text column of the old row as a C string, NULL for NULL. */
 char *
 svc_row_old_text(SvcRowChange *change, SvcColumn *column)
 {

@@ -12,6 +12,7 @@
 #include "access/tupdesc.h"
 #include "fmgr.h"
 #include "utils/relcache.h"
+#include "utils/timestamp.h"
 
 #include "noun.h"
 
@@ -54,6 +55,9 @@ extern int	svc_column_index(TupleDesc desc, SvcColumn *column);
 extern Datum svc_row_new(SvcRowChange *change, SvcColumn *column, bool *isnull);
 extern Datum svc_row_old(SvcRowChange *change, SvcColumn *column, bool *isnull);
 extern char *svc_row_new_text(SvcRowChange *change, SvcColumn *column);
+extern bool svc_row_new_bool(SvcRowChange *change, SvcColumn *column);
+extern TimestampTz svc_row_new_instant(SvcRowChange *change, SvcColumn *column,
+									   TimestampTz otherwise);
 extern char *svc_row_old_text(SvcRowChange *change, SvcColumn *column);
 extern void svc_row_set(SvcRowChange *change, SvcColumn *column, Datum value,
 						bool isnull);

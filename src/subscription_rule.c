@@ -112,9 +112,7 @@ static TimestampTz next_due(SvcRowChange *change);
 static void conclude(SvcRowChange *change, const char *action);
 static bool changes_grants(SvcRowChange *change);
 static bool is_open(SvcRowChange *change);
-static TimestampTz new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise);
 static void set_instant(SvcRowChange *change, SvcColumn *column, TimestampTz at);
-static bool new_bool(SvcRowChange *change, SvcColumn *column);
 pg_noreturn static void report_bad_addons(const char *problem);
 
 void
@@ -301,7 +299,7 @@ check_once(SvcRowChange *change)
 
 	key.customer_id = svc_row_new(change, &customer_id_column, &no_customer);
 	key.id = svc_row_new(change, &id_column, &no_id);
-	if (no_customer || no_id || !is_open(change) || new_bool(change, &allow_duplicate_column))
+	if (no_customer || no_id || !is_open(change) || svc_row_new_bool(change, &allow_duplicate_column))
 		return;
 	if (!keeps_promise(change))
 		svc_subscription_check_once(&key, plan_id);
@@ -483,12 +481,12 @@ begin(SvcRowChange *change)
 		begin_trial(change);
 		return;
 	}
-	start = new_instant(change, &period_start_column, new_instant(change, &started_at_column, 0));
-	anchor = new_instant(change, &anchor_column, start);
+	start = svc_row_new_instant(change, &period_start_column, svc_row_new_instant(change, &started_at_column, 0));
+	anchor = svc_row_new_instant(change, &anchor_column, start);
 	if (TIMESTAMP_NOT_FINITE(start) || TIMESTAMP_NOT_FINITE(anchor))
 		return;
 	set_instant(change, &anchor_column, anchor);
-	if (new_instant(change, &period_end_column, DT_NOEND) != DT_NOEND)
+	if (svc_row_new_instant(change, &period_end_column, DT_NOEND) != DT_NOEND)
 	{
 		set_instant(change, &period_start_column, start);
 		return;
@@ -508,17 +506,17 @@ begin_trial(SvcRowChange *change)
 
 	svc_row_default_now(change, &trial_start_column);
 	start = svc_row_new(change, &trial_start_column, &isnull);
-	end = new_instant(change, &trial_end_column,
+	end = svc_row_new_instant(change, &trial_end_column,
 					  svc_offer_trial_end(svc_row_new(change, &customer_id_column, &isnull),
 										  svc_row_new(change, &plan_id_column, &isnull),
 										  DatumGetTimestampTz(start), -1));
 	if (TIMESTAMP_NOT_FINITE(end))
 		return;
 	set_instant(change, &trial_end_column, end);
-	set_instant(change, &anchor_column, new_instant(change, &anchor_column, end));
+	set_instant(change, &anchor_column, svc_row_new_instant(change, &anchor_column, end));
 	set_instant(change, &period_start_column,
-				new_instant(change, &period_start_column, DatumGetTimestampTz(start)));
-	set_instant(change, &period_end_column, new_instant(change, &period_end_column, end));
+				svc_row_new_instant(change, &period_start_column, DatumGetTimestampTz(start)));
+	set_instant(change, &period_end_column, svc_row_new_instant(change, &period_end_column, end));
 }
 
 /*
@@ -530,9 +528,9 @@ static void
 end_trial(SvcRowChange *change)
 {
 	TimestampTz now = svc_clock_now();
-	TimestampTz start = new_instant(change, &trial_start_column, DT_NOEND);
-	TimestampTz end = new_instant(change, &trial_end_column, DT_NOEND);
-	TimestampTz anchor = new_instant(change, &anchor_column, DT_NOEND);
+	TimestampTz start = svc_row_new_instant(change, &trial_start_column, DT_NOEND);
+	TimestampTz end = svc_row_new_instant(change, &trial_end_column, DT_NOEND);
+	TimestampTz anchor = svc_row_new_instant(change, &anchor_column, DT_NOEND);
 
 	if (strcmp(svc_row_old_text(change, &status_column), "trialing") != 0)
 		return;
@@ -551,7 +549,7 @@ end_trial(SvcRowChange *change)
 static void
 renew(SvcRowChange *change)
 {
-	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
+	TimestampTz end = svc_row_new_instant(change, &period_end_column, DT_NOEND);
 	SvcCycle	cycle;
 
 	if (svc_row_column_differs(change, &period_start_column) ||
@@ -572,16 +570,16 @@ static void
 take_up(SvcRowChange *change)
 {
 	TimestampTz now = svc_clock_now();
-	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
+	TimestampTz end = svc_row_new_instant(change, &period_end_column, DT_NOEND);
 	SvcCycle	cycle;
 
 	/* what was to come in the pause comes now */
-	if (new_instant(change, &scheduled_at_column, DT_NOEND) < now)
+	if (svc_row_new_instant(change, &scheduled_at_column, DT_NOEND) < now)
 		set_instant(change, &scheduled_at_column, now);
 	if (end > now || svc_row_new_is(change, &status_column, "trialing") ||
 		svc_row_column_differs(change, &period_end_column))
 		return;
-	if (end == new_instant(change, &trial_end_column, DT_NOBEGIN))
+	if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN))
 		begin_anew(change);
 	else if (find_cycle(change, &cycle))
 		begin_period(change, svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, now)));
@@ -631,7 +629,7 @@ find_cycle(SvcRowChange *change, SvcCycle *cycle)
 	Datum		customer_id = svc_row_new(change, &customer_id_column, &isnull);
 	char	   *period = svc_row_new_text(change, &billing_cycle_column);
 
-	cycle->anchor = new_instant(change, &anchor_column, DT_NOEND);
+	cycle->anchor = svc_row_new_instant(change, &anchor_column, DT_NOEND);
 	if (isnull || period == NULL || TIMESTAMP_NOT_FINITE(cycle->anchor) ||
 		!svc_period_find(period, &cycle->period) ||
 		svc_statement_run(&statement, &customer_id, NULL) == 0)
@@ -645,9 +643,9 @@ static void
 derive_columns(SvcRowChange *change)
 {
 	TimestampTz due = next_due(change);
-	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
+	TimestampTz end = svc_row_new_instant(change, &period_end_column, DT_NOEND);
 	bool		bills = is_open(change) && !svc_row_new_is(change, &status_column, "paused") &&
-		!new_bool(change, &cancel_column);
+		!svc_row_new_bool(change, &cancel_column);
 
 	svc_row_set(change, &on_trial_column,
 				BoolGetDatum(svc_row_new_is(change, &status_column, "trialing")), false);
@@ -663,15 +661,15 @@ derive_columns(SvcRowChange *change)
 static TimestampTz
 next_due(SvcRowChange *change)
 {
-	TimestampTz end = new_instant(change, &period_end_column, DT_NOEND);
-	TimestampTz scheduled = new_instant(change, &scheduled_at_column, DT_NOEND);
+	TimestampTz end = svc_row_new_instant(change, &period_end_column, DT_NOEND);
+	TimestampTz scheduled = svc_row_new_instant(change, &scheduled_at_column, DT_NOEND);
 	TimestampTz cancelled = DT_NOEND;
 
 	/* not before it was asked for, when the period is over already */
-	if (new_bool(change, &cancel_column))
+	if (svc_row_new_bool(change, &cancel_column))
 		cancelled = end == DT_NOEND ? end : Max(end, svc_clock_now());
 	if (svc_row_new_is(change, &status_column, "trialing"))
-		return Min(Min(scheduled, cancelled), new_instant(change, &trial_end_column, DT_NOEND));
+		return Min(Min(scheduled, cancelled), svc_row_new_instant(change, &trial_end_column, DT_NOEND));
 	if (svc_row_new_is(change, &status_column, "active"))
 		return Min(Min(scheduled, cancelled), end);
 	if (svc_row_new_is(change, &status_column, "past_due"))
@@ -725,7 +723,7 @@ changes_grants(SvcRowChange *change)
 	bool		isnull;
 
 	(void) svc_row_new(change, &scheduled_plan_column, &isnull);
-	if (!isnull || new_bool(change, &cancel_column) || svc_row_new_is(change, &status_column, "trialing"))
+	if (!isnull || svc_row_new_bool(change, &cancel_column) || svc_row_new_is(change, &status_column, "trialing"))
 		return true;
 	if (change->is_insert)
 		return false;
@@ -742,28 +740,10 @@ is_open(SvcRowChange *change)
 		!svc_row_new_is(change, &status_column, "expired");
 }
 
-static TimestampTz
-new_instant(SvcRowChange *change, SvcColumn *column, TimestampTz otherwise)
-{
-	bool		isnull;
-	Datum		value = svc_row_new(change, column, &isnull);
-
-	return isnull ? otherwise : DatumGetTimestampTz(value);
-}
-
 static void
 set_instant(SvcRowChange *change, SvcColumn *column, TimestampTz at)
 {
 	svc_row_set(change, column, TimestampTzGetDatum(at), false);
-}
-
-static bool
-new_bool(SvcRowChange *change, SvcColumn *column)
-{
-	bool		isnull;
-	Datum		value = svc_row_new(change, column, &isnull);
-
-	return !isnull && DatumGetBool(value);
 }
 
 static void
