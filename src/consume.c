@@ -122,10 +122,10 @@ static void read_request(FunctionCallInfo fcinfo, SvcRequest *request);
 static Datum consume(FunctionCallInfo fcinfo, SvcRequest *request);
 static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
 static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
-static void decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
-				   bool *look_again);
+static void decide(SvcRequest *request, SvcGrantSet *set, const SvcGate *gate, SvcDecision *decision,
+	   bool *look_again);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
-static void look_for_reason(SvcRequest *request, SvcGrantSet *all);
+static void look_for_reason(SvcRequest *request, const SvcGate *gate, SvcGrantSet *all);
 static bool has_metered(const SvcGrantSet *set);
 static Datum give_back(const SvcRequest *request, SvcGrantSet *set);
 static SvcGrant *nth_to_give_back(SvcGrantSet *set, int n);
@@ -134,7 +134,7 @@ static void read_parts(Parts *parts, Jsonb *amounts);
 static int	compare_parts(const void *a, const void *b);
 static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
 static bool lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again);
-static void lock_parts(SvcRequest *request, Parts *parts);
+static void lock_parts(SvcRequest *request, Parts *parts, bool has_pools);
 static bool need_pot(const Parts *parts);
 static void lock_pot(SvcRequest *request, Parts *parts);
 static void describe_parts(Parts *parts, bool allowed);
@@ -372,18 +372,18 @@ attempt_consume(SvcRequest *request, void *state, Datum *answer)
  * decision is void.
  */
 static void
-decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decision,
+decide(SvcRequest *request, SvcGrantSet *set, const SvcGate *gate, SvcDecision *decision,
 	   bool *look_again)
 {
 	SvcGrantSet all;
 
 	*look_again = false;
-	if (gate != SVC_OK)
+	if (gate->reason != SVC_OK)
 	{
 		/* as a check, which does not look at the grants then */
 		memset(set, 0, sizeof(*set));
 		svc_grant_decide(decision, set, request->amount, request->mode);
-		decision->reason = gate;
+		decision->reason = gate->reason;
 		return;
 	}
 	svc_booking_catch_up(request, set);
@@ -394,7 +394,7 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 	svc_grant_decide(decision, set, request->amount, request->mode);
 	if (decision->reason != SVC_OK)
 	{
-		look_for_reason(request, &all);
+		look_for_reason(request, gate, &all);
 		*look_again = has_other_live(&all, set);
 		if (set->live == 0 && !*look_again)
 			svc_grant_decide(decision, &all, request->amount, request->mode);
@@ -403,10 +403,10 @@ decide(SvcRequest *request, SvcGrantSet *set, SvcReason gate, SvcDecision *decis
 
 /* All grants that pay for the code, as they are committed now. */
 static void
-look_for_reason(SvcRequest *request, SvcGrantSet *all)
+look_for_reason(SvcRequest *request, const SvcGate *gate, SvcGrantSet *all)
 {
 	svc_grant_find(all, request->customer_id, request->code, request->instant, SVC_GRANT_REREAD);
-	if (all->lacks_pools)
+	if (gate->has_pools)
 		svc_pool_add(all, request->customer_id, request->code, request->instant,
 					 SVC_GRANT_REREAD);
 }
@@ -434,18 +434,20 @@ void
 svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *decision)
 {
 	bool		look_again = true;
-	SvcReason	gate;
+	SvcGate		gate;
 
 	for (int i = 0; i < LOOKS_MAX && look_again; i++)
 	{
 		svc_grant_find(set, request->customer_id, request->code, request->instant,
 					   SVC_GRANT_LOCK_USABLE);
-		if (svc_pool_is_needed(set, request->amount))
+		look_again = svc_consume_read_gate(request, set->count > 0, &gate) && i + 1 < LOOKS_MAX;
+		if (look_again)
+			continue;
+		set->lacks_pools = gate.has_pools;
+		if (gate.reason == SVC_OK && svc_pool_is_needed(set, request->amount))
 			svc_pool_add(set, request->customer_id, request->code, request->instant,
 						 SVC_GRANT_LOCK_USABLE);
-		look_again = svc_consume_read_gate(request, set->count > 0, &gate) && i + 1 < LOOKS_MAX;
-		if (!look_again)
-			decide(request, set, gate, decision, &look_again);
+		decide(request, set, &gate, decision, &look_again);
 	}
 }
 
@@ -455,12 +457,10 @@ svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *
  * grants locked?
  */
 bool
-svc_consume_read_gate(const SvcRequest *request, bool has_locks, SvcReason *gate)
+svc_consume_read_gate(const SvcRequest *request, bool has_locks, SvcGate *gate)
 {
-	TimestampTz changes_at;
-
-	*gate = svc_grant_gate(request->customer_id, false, &changes_at);
-	return *gate == SVC_OK && changes_at <= request->instant.at &&
+	svc_grant_gate(gate, request->customer_id, false);
+	return gate->reason == SVC_OK && gate->changes_at <= request->instant.at &&
 		svc_subscription_catch_up_customer(request->customer_id, request->instant.at, !has_locks);
 }
 
@@ -471,14 +471,14 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 	TupleDesc	desc = state;
 	SvcGrantSet set;
 	SvcDecision decision;
-	SvcReason	gate;
+	SvcGate		gate;
 	Datum		rest;
 	int			line = 0;
 
 	(void) svc_consume_read_gate(request, false, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
-	if (set.lacks_pools)
+	if (gate.has_pools)
 		svc_pool_add(&set, request->customer_id, request->code, request->instant,
 					 SVC_GRANT_LOCK_ALL);
 	if (set.count > 0 && !has_metered(&set))
@@ -660,13 +660,14 @@ attempt_parts(SvcRequest *request, void *state, Datum *answer)
 static bool
 lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 {
-	SvcReason	gate;
+	SvcGate		gate;
 	bool		any_again = false;
 
-	lock_parts(request, parts);
+	svc_grant_gate(&gate, request->customer_id, false);
+	lock_parts(request, parts, gate.has_pools);
 	if (svc_consume_read_gate(request, true, &gate) && may_look_again)
 		return true;
-	if (gate == SVC_OK)
+	if (gate.reason == SVC_OK)
 		svc_booking_catch_up(request, &parts->pot);
 	parts->pot_before = palloc(Max(parts->pot.count, 1) * sizeof(SvcGrant));
 	memcpy(parts->pot_before, parts->pot.grants, parts->pot.count * sizeof(SvcGrant));
@@ -681,7 +682,7 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 			svc_pool_draw_own(&part->set, &parts->pot, part->code);
 		else if (parts->pot.count > 0)
 			svc_pool_draw(&part->set, &parts->pot, part->code);
-		decide(request, &part->set, gate, &part->decision, &look_again);
+		decide(request, &part->set, &gate, &part->decision, &look_again);
 		svc_pool_spend(&parts->pot, &part->set);
 		any_again |= look_again;
 	}
@@ -690,9 +691,9 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 
 /* Step 2: codes without pools first; then the pot, if anybody needs it. */
 static void
-lock_parts(SvcRequest *request, Parts *parts)
+lock_parts(SvcRequest *request, Parts *parts, bool has_pools)
 {
-	parts->pool_code_count = svc_pool_codes(request->customer_id, &parts->pool_codes);
+	parts->pool_code_count = has_pools ? svc_pool_codes(request->customer_id, &parts->pool_codes) : 0;
 	for (int i = 0; i < parts->count; i++)
 	{
 		Part	   *part = &parts->parts[i];
@@ -701,9 +702,11 @@ lock_parts(SvcRequest *request, Parts *parts)
 		for (int j = 0; j < parts->pool_code_count; j++)
 			part->has_pools |= DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, part->code,
 																	parts->pool_codes[j]));
-		if (!part->has_pools)
-			svc_grant_find(&part->set, request->customer_id, part->code, request->instant,
-						   SVC_GRANT_LOCK_USABLE);
+		if (part->has_pools)
+			continue;
+		svc_grant_find(&part->set, request->customer_id, part->code, request->instant,
+					   SVC_GRANT_LOCK_USABLE);
+		part->set.lacks_pools = has_pools;
 	}
 	memset(&parts->pot, 0, sizeof(parts->pot));
 	if (parts->pool_code_count > 0 && need_pot(parts))

@@ -11,7 +11,7 @@
 #include "compat.h"
 #include "ledger.h"
 
-extern bool svc_consume_read_gate(const SvcRequest *request, bool has_locks, SvcReason *gate);
+extern bool svc_consume_read_gate(const SvcRequest *request, bool has_locks, SvcGate *gate);
 extern Datum svc_consume_run(SvcRequest *request, TupleDesc desc);
 extern TupleDesc svc_consume_answer_type(void);
 extern SvcMode svc_consume_mode(FunctionCallInfo fcinfo, int n);

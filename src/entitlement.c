@@ -180,8 +180,7 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 	SvcInstant	instant = {.at = svc_clock_now()};
 	TupleDesc	desc;
 	SvcGrantSet set = {0};
-	SvcReason	gate;
-	TimestampTz changes_at;
+	SvcGate		gate;
 	Datum		result = (Datum) 0;
 	SvcCall		call;
 
@@ -192,18 +191,18 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 		desc = NULL;
 
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true, &changes_at);
-	if (gate == SVC_OK)
+	svc_grant_gate(&gate, customer_id, true);
+	if (gate.reason == SVC_OK)
 	{
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
-		if (set.lacks_pools)
+		if (gate.has_pools)
 			svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
-		if (changes_at <= instant.at)
+		if (gate.changes_at <= instant.at)
 			svc_subscription_look(&set, customer_id, code, instant.at);
 	}
 	svc_grant_decide(decision, &set, amount, SVC_REJECT);
-	if (gate != SVC_OK)
-		decision->reason = gate;
+	if (gate.reason != SVC_OK)
+		decision->reason = gate.reason;
 	if (desc != NULL)
 		result = svc_call_keep(&call, svc_decision_datum(decision, desc));
 	svc_call_end(&call);

@@ -89,14 +89,13 @@ svc_entitlements(PG_FUNCTION_ARGS)
 	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
 	SvcInstant	instant = svc_argument_instant(fcinfo, 1);
 	SPITupleTable *found;
-	SvcReason	gate;
-	TimestampTz changes_at;
+	SvcGate		gate;
 	uint64		rows;
 	SvcCall		call;
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true, &changes_at);
+	svc_grant_gate(&gate, customer_id, true);
 	rows = svc_statement_read(&codes, &customer_id, NULL);
 	found = SPI_tuptable;
 	for (uint64 row = 0; row < rows; row++)
@@ -106,10 +105,10 @@ svc_entitlements(PG_FUNCTION_ARGS)
 		SvcGrantSet set;
 
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
-		if (changes_at <= instant.at)
+		if (gate.changes_at <= instant.at)
 			svc_subscription_look(&set, customer_id, code, instant.at);
 		put_entitlement(result, code, SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull),
-						&set, gate);
+						&set, gate.reason);
 	}
 	svc_call_end(&call);
 	return (Datum) 0;
@@ -127,8 +126,7 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
 	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
 	SvcInstant	instant = svc_argument_instant(fcinfo, 3);
-	SvcReason	gate;
-	TimestampTz changes_at;
+	SvcGate		gate;
 	SvcGrantSet set;
 	SvcDecision decision;
 	int			step = 1;
@@ -136,21 +134,21 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	gate = svc_grant_gate(customer_id, true, &changes_at);
+	svc_grant_gate(&gate, customer_id, true);
 	svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
-	if (set.lacks_pools)
+	if (gate.has_pools)
 		svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
-	if (changes_at <= instant.at)
+	if (gate.changes_at <= instant.at)
 		svc_subscription_look(&set, customer_id, code, instant.at);
 	svc_grant_decide(&decision, &set, amount, SVC_REJECT);
 
-	put_step(result, step++, "customer", NULL, svc_reason_name(gate),
-			 explain_gate(gate, customer_id));
+	put_step(result, step++, "customer", NULL, svc_reason_name(gate.reason),
+			 explain_gate(gate.reason, customer_id));
 	for (int i = 0; i < set.count; i++)
 		put_step(result, step++, set.grants[i].is_pool ? "pool" : "grant", &set.grants[i],
 				 svc_reason_name(set.grants[i].state), explain_grant(&set.grants[i]));
-	if (gate != SVC_OK)
-		decision.reason = gate;
+	if (gate.reason != SVC_OK)
+		decision.reason = gate.reason;
 	put_step(result, step, "decision", NULL, svc_reason_name(decision.reason),
 			 explain_decision(&decision, &set, amount));
 	svc_call_end(&call);

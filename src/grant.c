@@ -74,7 +74,6 @@ enum
 	GRANT_VALUE,
 	GRANT_LEDGER_SEQ,
 	GRANT_CODE,
-	GRANT_LACKS_POOLS,
 };
 
 /* of the composite types, in order */
@@ -82,27 +81,15 @@ enum
 #define CONSUMPTION_COLUMNS		9
 #define HOLD_COLUMNS			11
 
-/*
- * Whether there are pools that pay for the code is found out by the way, so that
- * customers without pools need no statement more.
- */
-#define HAS_POOLS \
-	", EXISTS (SELECT FROM @extschema@.svc_entitlement p WHERE p.customer_id = $1" \
-	"  AND p.costs ? $2 AND p.costs IS NOT NULL)"
-/* also those that the code has no price in any more (to give back) */
-#define HAS_ANY_POOLS \
-	", EXISTS (SELECT FROM @extschema@.svc_entitlement p WHERE p.customer_id = $1" \
-	"  AND p.costs IS NOT NULL)"
-
 static SvcStatement read_grants = {
-	"SELECT " SVC_GRANT_COLUMNS HAS_POOLS
+	"SELECT " SVC_GRANT_COLUMNS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2",
 	2, {TEXTOID, TEXTOID}
 };
 
 static SvcStatement lock_usable_grants = {
-	"SELECT " SVC_GRANT_COLUMNS HAS_POOLS
+	"SELECT " SVC_GRANT_COLUMNS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2 AND status IN ('active', 'exhausted')"
 	" ORDER BY id FOR NO KEY UPDATE",
@@ -110,7 +97,7 @@ static SvcStatement lock_usable_grants = {
 };
 
 static SvcStatement lock_all_grants = {
-	"SELECT " SVC_GRANT_COLUMNS HAS_ANY_POOLS
+	"SELECT " SVC_GRANT_COLUMNS
 	" FROM @extschema@.svc_entitlement"
 	" WHERE customer_id = $1 AND code = $2"
 	" ORDER BY id FOR NO KEY UPDATE",
@@ -139,17 +126,13 @@ static Datum left_within(const SvcGrant *grant);
 static bool pays_first(const SvcGrantSet *set, const SvcGrant *grant);
 pg_noreturn static void report_past(const SvcGrant *grant, TimestampTz at);
 
-/*
- * May this customer be served at all?  SVC_OK, SVC_CUSTOMER_INACTIVE or
- * SVC_UNKNOWN_CUSTOMER.  And when do subscriptions change what is granted
- * (subscription_due.c)?  DT_NOEND: not by themselves.  Takes no lock.
- */
-SvcReason
-svc_grant_gate(Datum customer_id, bool as_reader, TimestampTz *changes_at)
+/* Read what a customer's row says to who asks for its grants.  Takes no lock. */
+void
+svc_grant_gate(SvcGate *gate, Datum customer_id, bool as_reader)
 {
 	static SvcStatement statement = {
 		"SELECT coalesce(status IN ('suspended', 'churned', 'merged', 'deleted'), true),"
-		"  changes_at::timestamptz"
+		"  changes_at::timestamptz, has_pools::boolean"
 		" FROM @extschema@.svc_customer WHERE id = $1",
 		1, {TEXTOID}
 	};
@@ -157,11 +140,14 @@ svc_grant_gate(Datum customer_id, bool as_reader, TimestampTz *changes_at)
 		svc_statement_run(&statement, &customer_id, NULL);
 	bool		isnull;
 
-	*changes_at = DT_NOEND;
+	gate->reason = SVC_UNKNOWN_CUSTOMER;
+	gate->changes_at = DT_NOEND;
+	gate->has_pools = false;
 	if (rows == 0)
-		return SVC_UNKNOWN_CUSTOMER;
-	*changes_at = instant_or(0, 2, DT_NOEND);
-	return DatumGetBool(svc_statement_value(0, 1, &isnull)) ? SVC_CUSTOMER_INACTIVE : SVC_OK;
+		return;
+	gate->reason = DatumGetBool(svc_statement_value(0, 1, &isnull)) ? SVC_CUSTOMER_INACTIVE : SVC_OK;
+	gate->changes_at = instant_or(0, 2, DT_NOEND);
+	gate->has_pools = DatumGetBool(svc_statement_value(0, 3, &isnull));
 }
 
 /*
@@ -175,12 +161,7 @@ void
 svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code, SvcInstant instant,
 			   SvcGrantReading reading)
 {
-	uint64		rows = run_reading(customer_id, code, reading);
-	bool		isnull;
-
-	svc_grant_read_rows(set, rows);
-	set->lacks_pools = rows == 0 ||
-		DatumGetBool(svc_statement_value(0, GRANT_LACKS_POOLS, &isnull));
+	svc_grant_read_rows(set, run_reading(customer_id, code, reading));
 	svc_grant_look(set->grants, set->count, customer_id, instant, reading == SVC_GRANT_READ);
 	svc_grant_arrange(set);
 }

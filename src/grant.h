@@ -106,7 +106,8 @@ typedef struct SvcGrantSet
 	bool		unlimited;		/* is any live one? */
 	Datum		available;		/* sum over live ones, in units of the code; 0 if
 								 * none; ignores unlimited */
-	bool		lacks_pools;	/* there may be pools that are not in it yet */
+	bool		lacks_pools;	/* there may be pools that are not in it; for who
+								 * finds the set to say */
 } SvcGrantSet;
 
 /*
@@ -131,6 +132,15 @@ typedef struct SvcGrantSet
 	"EXISTS (SELECT FROM @extschema@.svc_entitlement p" \
 	" WHERE p.customer_id = svc_entitlement.customer_id AND p.code = svc_entitlement.code" \
 	" AND p.costs IS NOT NULL), code, id"
+
+/* What a customer's row says to who asks for its grants. */
+typedef struct SvcGate
+{
+	SvcReason	reason;			/* SVC_OK: the customer is served */
+	TimestampTz changes_at;		/* when a subscription changes what is granted
+								 * (subscription_due.c); DT_NOEND: none does */
+	bool		has_pools;		/* or had some */
+} SvcGate;
 
 /* Which grants to read, and how. */
 typedef enum SvcGrantReading
@@ -162,7 +172,7 @@ typedef struct SvcDecision
 	TimestampTz expires_at;		/* of the hold; DT_NOEND: never */
 } SvcDecision;
 
-extern SvcReason svc_grant_gate(Datum customer_id, bool as_reader, TimestampTz *changes_at);
+extern void svc_grant_gate(SvcGate *gate, Datum customer_id, bool as_reader);
 extern void svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code,
 						   SvcInstant instant, SvcGrantReading reading);
 extern void svc_grant_read_rows(SvcGrantSet *set, uint64 rows);

@@ -18,7 +18,8 @@
  *	7. Numbers of the ledger are drawn for what it is to tell of this change.
  *
  * In the AFTER trigger the ledger is told: of resets, of a change of the limit,
- * of a revocation.  A consume tells it itself (booking.c).
+ * of a revocation.  A consume tells it itself (booking.c).  And the customer's row
+ * is told of its first pool (pool.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -109,6 +110,8 @@ static void note_limit(SvcRowChange *change, SvcLedgerNote *note);
 static bool new_balance(SvcRowChange *change, SvcBalance *balance);
 static bool has_something_left(SvcRowChange *change);
 static bool is_over(SvcRowChange *change);
+static bool becomes_pool(SvcRowChange *change);
+static void note_pool(SvcRowChange *change);
 static Datum new_amount(SvcRowChange *change, SvcColumn *column);
 pg_noreturn static void report_bad_definition(const char *problem, const char *detail,
 											  const char *hint);
@@ -192,6 +195,8 @@ conclude(SvcRowChange *change, const char *action)
 	bool		isnull;
 	SvcCall		call;
 
+	if (becomes_pool(change))
+		note_pool(change);
 	if (change->is_insert || strcmp(action, "consume") == 0 ||
 		!(is_renewed(change) || is_limit_changed(change) || is_revoked(change)))
 		return;
@@ -796,6 +801,36 @@ is_over(SvcRowChange *change)
 	Datum		valid_until = svc_row_new(change, &valid_until_column, &isnull);
 
 	return !isnull && DatumGetTimestampTz(valid_until) <= svc_clock_now();
+}
+
+static bool
+becomes_pool(SvcRowChange *change)
+{
+	bool		isnull;
+
+	(void) svc_row_new(change, &costs_column, &isnull);
+	if (isnull || change->is_insert)
+		return !isnull;
+	(void) svc_row_old(change, &costs_column, &isnull);
+	return isnull;
+}
+
+/* The customer's row tells, so that who has no pools is not asked for any. */
+static void
+note_pool(SvcRowChange *change)
+{
+	static const SvcDeed count = {.noun = SVC_CUSTOMER, .action = "update", .counters_only = true};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer SET has_pools = true WHERE id = $1 AND NOT has_pools",
+		1, {TEXTOID}
+	};
+	bool		isnull;
+	Datum		customer_id = svc_row_new(change, &customer_id_column, &isnull);
+	SvcCall		call;
+
+	svc_call_begin(&call, change->fcinfo);
+	svc_lifecycle_write(&count, &statement, &customer_id, NULL);
+	svc_call_end(&call);
 }
 
 /* An amount that is null is for the table's NOT NULL to refuse. */

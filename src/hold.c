@@ -311,7 +311,7 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	Hold		hold;
 	SvcGrantSet set;
 	SvcDecision decision;
-	SvcReason	gate;
+	SvcGate		gate;
 	Datum		rest;
 	int			line = 0;
 
@@ -321,7 +321,8 @@ attempt_end(SvcRequest *request, void *state, Datum *answer)
 	(void) svc_consume_read_gate(request, false, &gate);
 	svc_grant_find(&set, request->customer_id, request->code, request->instant,
 				   SVC_GRANT_LOCK_ALL);
-	if (needs_pools(&hold, request->amount))
+	set.lacks_pools = gate.has_pools;
+	if (gate.has_pools && needs_pools(&hold, request->amount))
 		svc_pool_add(&set, request->customer_id, request->code, request->instant,
 					 SVC_GRANT_LOCK_ALL);
 	if (!find_hold(&hold, request, true))
@@ -373,11 +374,11 @@ decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum beyond, SvcDeci
 	svc_grant_decide(decision, set, beyond, request->mode);
 	if (svc_amount_sign(beyond) > 0)
 	{
-		TimestampTz changes_at;
-		SvcReason	gate = svc_grant_gate(request->customer_id, false, &changes_at);
+		SvcGate		gate;
 
-		if (gate != SVC_OK)
-			decision->reason = gate;
+		svc_grant_gate(&gate, request->customer_id, false);
+		if (gate.reason != SVC_OK)
+			decision->reason = gate.reason;
 		else if (decision->reason == SVC_OK && !set->metered)
 			decision->reason = SVC_NO_ENTITLEMENT;
 	}

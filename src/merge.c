@@ -496,7 +496,8 @@ update_survivor(Datum loser, Datum survivor)
 		"   WHEN s.lifetime_value IS NULL THEN l.lifetime_value"
 		"   ELSE s.lifetime_value + coalesce(l.lifetime_value, 0) END,"
 		"  first_purchase_at = least(s.first_purchase_at, l.first_purchase_at),"
-		"  last_activity_at = greatest(s.last_activity_at, l.last_activity_at)"
+		"  last_activity_at = greatest(s.last_activity_at, l.last_activity_at),"
+		"  has_pools = s.has_pools OR l.has_pools"
 		" FROM @extschema@.svc_customer l WHERE s.id = $2 AND l.id = $1",
 		2, {TEXTOID, TEXTOID}
 	};

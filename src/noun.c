@@ -17,8 +17,8 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_CUSTOMER] = {
 		.name = "customer", .short_name = "customer", .table = "svc_customer",
 		.title = "Customer", .key = SVC_KEY_IS_CUSTOMER,
-		.counters = "changes_at",
-		.maintained = "merged_into changes_at",
+		.counters = "changes_at has_pools",
+		.maintained = "merged_into changes_at has_pools",
 		.personal = "external_id name email phone company billing_email billing_address tax_id payment_method attributes",
 	},
 	[SVC_ENTITLEMENT] = {

@@ -13,7 +13,8 @@
  * many credits: 7 of gpt_large take 70.  Whoever asks for the pool's own code
  * asks for credits; to that the pool is a grant like any other.
  *
- * A pool pays for a code when what the code's own grants have available does
+ * The customer's row says whether there are pools at all (has_pools).  A pool pays
+ * for a code when what the code's own grants have available does
  * not suffice; and alone, where there are none.  In a set of grants (grant.c)
  * pools stand behind those of the code itself, so that what is available is
  * taken from these first, then from pools, and only then is anything exceeded,

@@ -170,7 +170,7 @@ SELECT count(*) > 60 AS many FROM seen s JOIN svc_event e ON e.noun = s.noun AND
 -- and what had none has changed counters only
 SELECT s.noun, s.id, k.key FROM seen s CROSS JOIN LATERAL jsonb_object_keys(s.old) k (key)
 WHERE (s.old ->> 'revision') = (s.new ->> 'revision') AND s.old -> k.key <> s.new -> k.key
-  AND k.key NOT IN ('updated_at', 'used_amount', 'remaining_amount', 'usage_percent', 'ledger_seq', 'api_calls', 'changes_at');
+  AND k.key NOT IN ('updated_at', 'used_amount', 'remaining_amount', 'usage_percent', 'ledger_seq', 'api_calls', 'changes_at', 'has_pools');
 
 -- a reason is kept with the event of every action that takes one: those of
 -- the calls above that gave one and whose event has none
