@@ -64,6 +64,7 @@ static struct
 
 /* Moves on when the schema gets another name, or is another one. */
 static uint64 generation = 1;
+static uint64 changes = 1;
 static bool callbacks_registered = false;
 
 /* The schema of the call that is running. */
@@ -169,6 +170,16 @@ uint64
 svc_catalog_generation(void)
 {
 	return generation;
+}
+
+/*
+ * A number that changes whenever a relation does, any relation: what was looked
+ * up about one holds until then.
+ */
+uint64
+svc_catalog_changes(void)
+{
+	return changes;
 }
 
 /* A table of svc by its name. */
@@ -296,6 +307,7 @@ register_callbacks(void)
 static void
 forget_relation(Datum arg, Oid relid)
 {
+	changes++;
 	if (relid == InvalidOid || relid == cache.meta)
 		cache.valid = false;
 }

@@ -34,6 +34,7 @@ extern void svc_catalog_use(FunctionCallInfo fcinfo);
 extern Oid	svc_catalog_schema(void);
 extern const char *svc_catalog_schema_name(void);
 extern uint64 svc_catalog_generation(void);
+extern uint64 svc_catalog_changes(void);
 extern Oid	svc_catalog_table(const char *name);
 extern int	svc_catalog_installed_version(Oid schema);
 

@@ -13,6 +13,7 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "action.h"
 #include "amount.h"
@@ -50,7 +51,16 @@ enum
 	ARG_COUNT,
 };
 
+/* What a function returns; kept with its FmgrInfo. */
+typedef struct RowType
+{
+	TupleDesc	desc;			/* NULL: no row */
+} RowType;
+
 static Datum decide(FunctionCallInfo fcinfo, SvcDecision *decision);
+static Datum conclude(SvcDecision *decision, const SvcGate *gate, SvcGrantSet *set, Datum amount,
+					  TupleDesc desc);
+static TupleDesc row_type(FunctionCallInfo fcinfo);
 static void prepare_expire(SvcActionCall *call);
 static void prepare_resume(SvcActionCall *call);
 static void prepare_reset(SvcActionCall *call);
@@ -178,8 +188,8 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 	Datum		code = svc_argument_id(fcinfo, 1, "entitlement code");
 	Datum		amount = svc_argument_positive_amount(fcinfo, 2, "amount", "Leave it out for 1.");
 	SvcInstant	instant = {.at = svc_clock_now()};
-	TupleDesc	desc;
-	SvcGrantSet set = {0};
+	TupleDesc	desc = row_type(fcinfo);
+	SvcGrantSet set;
 	SvcGate		gate;
 	Datum		result = (Datum) 0;
 	SvcCall		call;
@@ -187,10 +197,11 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 	if (PG_NARGS() > 3)
 		instant = svc_argument_instant(fcinfo, 3);
 	svc_catalog_use(fcinfo);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		desc = NULL;
+	if (svc_grant_read_directly(&gate, &set, customer_id, code, instant))
+		return conclude(decision, &gate, &set, amount, desc);
 
 	svc_call_begin(&call, fcinfo);
+	memset(&set, 0, sizeof(set));
 	svc_grant_gate(&gate, customer_id, true);
 	if (gate.reason == SVC_OK)
 	{
@@ -200,13 +211,42 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 		if (gate.changes_at <= instant.at)
 			svc_subscription_look(&set, customer_id, code, instant.at);
 	}
-	svc_grant_decide(decision, &set, amount, SVC_REJECT);
-	if (gate.reason != SVC_OK)
-		decision->reason = gate.reason;
+	result = conclude(decision, &gate, &set, amount, desc);
 	if (desc != NULL)
-		result = svc_call_keep(&call, svc_decision_datum(decision, desc));
+		result = svc_call_keep(&call, result);
 	svc_call_end(&call);
 	return result;
+}
+
+/* From what was read to a decision, as a row if one is wanted. */
+static Datum
+conclude(SvcDecision *decision, const SvcGate *gate, SvcGrantSet *set, Datum amount, TupleDesc desc)
+{
+	svc_grant_decide(decision, set, amount, SVC_REJECT);
+	if (gate->reason != SVC_OK)
+		decision->reason = gate->reason;
+	return desc == NULL ? (Datum) 0 : svc_decision_datum(decision, desc);
+}
+
+/* The row type of the function that was called, or NULL; kept with its FmgrInfo. */
+static TupleDesc
+row_type(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+	RowType    *type = flinfo->fn_extra;
+
+	if (type == NULL)
+	{
+		TupleDesc	desc;
+		MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+
+		type = palloc(sizeof(RowType));
+		type->desc = get_call_result_type(fcinfo, NULL, &desc) == TYPEFUNC_COMPOSITE ?
+			BlessTupleDesc(CreateTupleDescCopy(desc)) : NULL;
+		flinfo->fn_extra = type;
+		MemoryContextSwitchTo(old);
+	}
+	return type->desc;
 }
 
 /* A grant that is resumed is exhausted if all of it is used. */

@@ -45,6 +45,7 @@
 
 #include "amount.h"
 #include "compat.h"
+#include "direct.h"
 #include "grant.h"
 #include "statement.h"
 
@@ -76,6 +77,24 @@ enum
 	GRANT_CODE,
 };
 
+/* The same columns, for who reads them without SPI; of overage, its text. */
+static SvcColumn grant_columns[] = {
+	{"id"}, {"status"}, {"unlimited", BOOLOID}, {"limit_amount", NUMERICOID},
+	{"used_amount", NUMERICOID}, {"held_amount", NUMERICOID}, {"rollover_amount", NUMERICOID},
+	{"rollover_max", NUMERICOID}, {"carry_overage", BOOLOID}, {"overage"}, {"overage_limit", NUMERICOID},
+	{"priority", INT4OID}, {"created_at", TIMESTAMPTZOID}, {"valid_from", TIMESTAMPTZOID},
+	{"valid_until", TIMESTAMPTZOID}, {"reset_period"}, {"reset_anchor", TIMESTAMPTZOID},
+	{"reset_timezone"}, {"last_reset_at", TIMESTAMPTZOID}, {"reset_at", TIMESTAMPTZOID},
+	{"value", JSONBOID}, {"ledger_seq", INT8OID}, {"code"},
+};
+
+/* One row of these columns; the first one is number 1, as in SPI. */
+typedef struct Row
+{
+	Datum		values[SVC_GRANT_COLUMN_COUNT + 1];
+	bool		isnull[SVC_GRANT_COLUMN_COUNT + 1];
+} Row;
+
 /* of the composite types, in order */
 #define DECISION_COLUMNS		7
 #define CONSUMPTION_COLUMNS		9
@@ -105,17 +124,23 @@ static SvcStatement lock_all_grants = {
 };
 
 static uint64 run_reading(Datum customer_id, Datum code, SvcGrantReading reading);
-static void read_grant(SvcGrant *grant, uint64 row);
-static void read_balance(SvcBalance *balance, uint64 row);
-static void read_cycle(SvcGrant *grant, uint64 row);
+static void gate_of(SvcGate *gate, const char *status, TimestampTz changes_at, bool has_pools);
+static bool read_gate_directly(SvcGate *gate, Datum customer_id);
+static bool read_grants_directly(SvcGrantSet *set, Datum customer_id, Datum code);
+static void read_slot(Row *row, SvcDirectScan *scan);
+static void read_result(Row *row, uint64 number);
+static void read_grant(SvcGrant *grant, const Row *row);
+static char *text_of(const Row *row, int column);
+static void read_balance(SvcBalance *balance, const Row *row);
+static void read_cycle(SvcGrant *grant, const Row *row);
 static int	count_same_code(const SvcGrant *grants, int count);
 static void find_lapses(SvcGrant *grants, int count, Datum customer_id, bool as_reader);
 static void look_at(SvcGrant *grant, SvcInstant instant);
 static int64 resets_until(const SvcGrant *grant, TimestampTz horizon, int64 done);
 static void lapse_until(SvcGrant *grant, TimestampTz at);
 static SvcReason grant_state(const SvcGrant *grant);
-static TimestampTz instant_or(uint64 row, int column, TimestampTz otherwise);
-static Datum amount_or_zero(uint64 row, int column);
+static TimestampTz instant_or(const Row *row, int column, TimestampTz otherwise);
+static Datum amount_or_zero(const Row *row, int column);
 static int	compare_grants(const void *a, const void *b);
 static SvcReason reason_without_live(const SvcGrantSet *set);
 static Datum covered(const SvcGrant *grant, Datum room, Datum rest);
@@ -131,13 +156,14 @@ void
 svc_grant_gate(SvcGate *gate, Datum customer_id, bool as_reader)
 {
 	static SvcStatement statement = {
-		"SELECT coalesce(status IN ('suspended', 'churned', 'merged', 'deleted'), true),"
-		"  changes_at::timestamptz, has_pools::boolean"
+		"SELECT status::text, changes_at::timestamptz, has_pools::boolean"
 		" FROM @extschema@.svc_customer WHERE id = $1",
 		1, {TEXTOID}
 	};
 	uint64		rows = as_reader ? svc_statement_read(&statement, &customer_id, NULL) :
 		svc_statement_run(&statement, &customer_id, NULL);
+	TimestampTz changes_at;
+	bool		no_change;
 	bool		isnull;
 
 	gate->reason = SVC_UNKNOWN_CUSTOMER;
@@ -145,9 +171,36 @@ svc_grant_gate(SvcGate *gate, Datum customer_id, bool as_reader)
 	gate->has_pools = false;
 	if (rows == 0)
 		return;
-	gate->reason = DatumGetBool(svc_statement_value(0, 1, &isnull)) ? SVC_CUSTOMER_INACTIVE : SVC_OK;
-	gate->changes_at = instant_or(0, 2, DT_NOEND);
-	gate->has_pools = DatumGetBool(svc_statement_value(0, 3, &isnull));
+	changes_at = DatumGetTimestampTz(svc_statement_value(0, 2, &no_change));
+	gate_of(gate, svc_statement_text(0, 1), no_change ? DT_NOEND : changes_at,
+			DatumGetBool(svc_statement_value(0, 3, &isnull)));
+}
+
+/*
+ * Read gate and grants as a reader does, without SPI; false when that cannot be,
+ * because a table is not plain, or because the decision needs more than these
+ * rows: holds, pools, or what is due for subscriptions.
+ */
+bool
+svc_grant_read_directly(SvcGate *gate, SvcGrantSet *set, Datum customer_id, Datum code,
+						SvcInstant instant)
+{
+	memset(set, 0, sizeof(*set));
+	if (!read_gate_directly(gate, customer_id))
+		return false;
+	if (gate->reason != SVC_OK)
+		return true;
+	if (gate->has_pools || gate->changes_at <= instant.at ||
+		!read_grants_directly(set, customer_id, code))
+		return false;
+	for (int i = 0; i < set->count; i++)
+	{
+		if (svc_amount_sign(set->grants[i].balance.held) > 0)
+			return false;
+	}
+	svc_grant_look(set->grants, set->count, customer_id, instant, true);
+	svc_grant_arrange(set);
+	return true;
 }
 
 /*
@@ -173,8 +226,13 @@ svc_grant_read_rows(SvcGrantSet *set, uint64 rows)
 	memset(set, 0, sizeof(*set));
 	set->count = (int) rows;
 	set->grants = palloc0(Max(set->count, 1) * sizeof(SvcGrant));
-	for (int row = 0; row < set->count; row++)
-		read_grant(&set->grants[row], row);
+	for (int i = 0; i < set->count; i++)
+	{
+		Row			row;
+
+		read_result(&row, i);
+		read_grant(&set->grants[i], &row);
+	}
 }
 
 /*
@@ -229,11 +287,13 @@ svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at)
 	};
 	Datum		values[2] = {customer_id, id};
 	SvcInstant	instant = {.at = at, .given = false};
+	Row			row;
 
 	memset(grant, 0, sizeof(*grant));
 	if (svc_statement_run(&statement, values, NULL) == 0)
 		return false;
-	read_grant(grant, 0);
+	read_result(&row, 0);
+	read_grant(grant, &row);
 	svc_grant_look(grant, 1, customer_id, instant, false);
 	return true;
 }
@@ -528,56 +588,156 @@ run_reading(Datum customer_id, Datum code, SvcGrantReading reading)
 	pg_unreachable();
 }
 
+static void
+gate_of(SvcGate *gate, const char *status, TimestampTz changes_at, bool has_pools)
+{
+	static const char *const closed[] = {"suspended", "churned", "merged", "deleted"};
+
+	gate->reason = status == NULL ? SVC_CUSTOMER_INACTIVE : SVC_OK;
+	for (int i = 0; i < lengthof(closed) && gate->reason == SVC_OK; i++)
+	{
+		if (strcmp(status, closed[i]) == 0)
+			gate->reason = SVC_CUSTOMER_INACTIVE;
+	}
+	gate->changes_at = changes_at;
+	gate->has_pools = has_pools;
+}
+
+static bool
+read_gate_directly(SvcGate *gate, Datum customer_id)
+{
+	static SvcColumn columns[] = {{"status"}, {"changes_at", TIMESTAMPTZOID}, {"has_pools", BOOLOID}};
+	static SvcDirectTable table = {"svc_customer", 1, {{"id"}}, lengthof(columns), columns};
+	SvcDirectScan scan;
+
+	if (!svc_direct_begin(&scan, &table, &customer_id))
+		return false;
+	gate->reason = SVC_UNKNOWN_CUSTOMER;
+	gate->changes_at = DT_NOEND;
+	gate->has_pools = false;
+	if (svc_direct_next(&scan))
+	{
+		bool		no_status;
+		bool		no_change;
+		bool		isnull;
+		Datum		text_value = svc_direct_value(&scan, 0, &no_status);
+		Datum		instant = svc_direct_value(&scan, 1, &no_change);
+
+		gate_of(gate, no_status ? NULL : TextDatumGetCString(text_value),
+				no_change ? DT_NOEND : DatumGetTimestampTz(instant),
+				DatumGetBool(svc_direct_value(&scan, 2, &isnull)));
+	}
+	svc_direct_end(&scan);
+	return true;
+}
+
+/* The grants of a code as they are stored. */
+static bool
+read_grants_directly(SvcGrantSet *set, Datum customer_id, Datum code)
+{
+	static SvcDirectTable table = {"svc_entitlement", 2, {{"customer_id"}, {"code"}},
+	lengthof(grant_columns), grant_columns};
+	Datum		keys[2] = {customer_id, code};
+	int			room = 1;
+	SvcDirectScan scan;
+
+	if (!svc_direct_begin(&scan, &table, keys))
+		return false;
+	set->grants = palloc(sizeof(SvcGrant));
+	while (svc_direct_next(&scan))
+	{
+		Row			row;
+
+		if (set->count == room)
+		{
+			room *= 4;
+			set->grants = repalloc(set->grants, room * sizeof(SvcGrant));
+		}
+		memset(&set->grants[set->count], 0, sizeof(SvcGrant));
+		read_slot(&row, &scan);
+		read_grant(&set->grants[set->count++], &row);
+	}
+	svc_direct_end(&scan);
+	return true;
+}
+
+/* (what is not passed by value would be gone with the row) */
+static void
+read_slot(Row *row, SvcDirectScan *scan)
+{
+	for (int i = 0; i < SVC_GRANT_COLUMN_COUNT; i++)
+	{
+		Oid			type = grant_columns[i].type;
+		bool	   *isnull = &row->isnull[i + 1];
+		Datum		value = svc_direct_value(scan, i, isnull);
+
+		if (!*isnull && type != BOOLOID && type != INT4OID && type != INT8OID && type != TIMESTAMPTZOID)
+			value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		row->values[i + 1] = value;
+	}
+	if (!row->isnull[GRANT_MAY_EXCEED])
+		row->values[GRANT_MAY_EXCEED] =
+			BoolGetDatum(strcmp(TextDatumGetCString(row->values[GRANT_MAY_EXCEED]), "allow") == 0);
+}
+
+/* A row of the last statement. */
+static void
+read_result(Row *row, uint64 number)
+{
+	for (int i = 1; i <= SVC_GRANT_COLUMN_COUNT; i++)
+		row->values[i] = svc_statement_value(number, i, &row->isnull[i]);
+}
+
 /* A row as it is stored. */
 static void
-read_grant(SvcGrant *grant, uint64 row)
+read_grant(SvcGrant *grant, const Row *row)
 {
-	bool		isnull;
-
-	grant->id = svc_statement_value(row, GRANT_ID, &isnull);
-	grant->code = svc_statement_value(row, GRANT_CODE, &isnull);
-	grant->status = svc_statement_text(row, GRANT_STATUS);
-	(void) svc_statement_value(row, GRANT_LIMIT_AMOUNT, &isnull);
-	grant->metered = !isnull;
+	grant->id = row->values[GRANT_ID];
+	grant->code = row->values[GRANT_CODE];
+	grant->status = text_of(row, GRANT_STATUS);
 	read_balance(&grant->balance, row);
-	grant->metered |= grant->balance.unlimited;
+	grant->metered = !row->isnull[GRANT_LIMIT_AMOUNT] || grant->balance.unlimited;
 
-	grant->priority = DatumGetInt32(svc_statement_value(row, GRANT_PRIORITY, &isnull));
+	grant->priority = DatumGetInt32(row->values[GRANT_PRIORITY]);
 	grant->created_at = instant_or(row, GRANT_CREATED_AT, DT_NOBEGIN);
 	grant->valid_from = instant_or(row, GRANT_VALID_FROM, DT_NOBEGIN);
 	grant->valid_until = instant_or(row, GRANT_VALID_UNTIL, DT_NOEND);
 	grant->last_reset_at = instant_or(row, GRANT_LAST_RESET_AT, DT_NOBEGIN);
 	grant->reset_at = instant_or(row, GRANT_RESET_AT, DT_NOEND);
 	read_cycle(grant, row);
-	grant->value = svc_statement_value(row, GRANT_VALUE, &isnull);
-	grant->has_value = !isnull;
-	grant->ledger_seq = DatumGetInt64(svc_statement_value(row, GRANT_LEDGER_SEQ, &isnull));
+	grant->value = row->values[GRANT_VALUE];
+	grant->has_value = !row->isnull[GRANT_VALUE];
+	grant->ledger_seq = DatumGetInt64(row->values[GRANT_LEDGER_SEQ]);
 	grant->taken = grant->overage = grant->held = grant->spent = svc_amount_from(0);
 }
 
-static void
-read_balance(SvcBalance *balance, uint64 row)
+static char *
+text_of(const Row *row, int column)
 {
-	bool		isnull;
+	return row->isnull[column] ? NULL : TextDatumGetCString(row->values[column]);
+}
 
-	balance->unlimited = DatumGetBool(svc_statement_value(row, GRANT_UNLIMITED, &isnull));
+static void
+read_balance(SvcBalance *balance, const Row *row)
+{
+	balance->unlimited = DatumGetBool(row->values[GRANT_UNLIMITED]);
 	balance->limit = amount_or_zero(row, GRANT_LIMIT_AMOUNT);
 	balance->used = amount_or_zero(row, GRANT_USED_AMOUNT);
 	balance->held = amount_or_zero(row, GRANT_HELD_AMOUNT);
 	balance->rollover = amount_or_zero(row, GRANT_ROLLOVER_AMOUNT);
 	balance->rollover_max = amount_or_zero(row, GRANT_ROLLOVER_MAX);
-	balance->carries_overage = DatumGetBool(svc_statement_value(row, GRANT_CARRY_OVERAGE, &isnull));
-	balance->may_exceed = DatumGetBool(svc_statement_value(row, GRANT_MAY_EXCEED, &isnull));
-	balance->overage_limit = svc_statement_value(row, GRANT_OVERAGE_LIMIT, &isnull);
-	balance->has_overage_limit = !isnull;
+	balance->carries_overage = DatumGetBool(row->values[GRANT_CARRY_OVERAGE]);
+	balance->may_exceed = DatumGetBool(row->values[GRANT_MAY_EXCEED]);
+	balance->overage_limit = row->values[GRANT_OVERAGE_LIMIT];
+	balance->has_overage_limit = !row->isnull[GRANT_OVERAGE_LIMIT];
 }
 
 /* Its periods; a row whose time zone the server does not know has none. */
 static void
-read_cycle(SvcGrant *grant, uint64 row)
+read_cycle(SvcGrant *grant, const Row *row)
 {
-	char	   *period = svc_statement_text(row, GRANT_RESET_PERIOD);
-	char	   *zone = svc_statement_text(row, GRANT_RESET_TIMEZONE);
+	char	   *period = text_of(row, GRANT_RESET_PERIOD);
+	char	   *zone = text_of(row, GRANT_RESET_TIMEZONE);
 
 	if (!grant->metered || period == NULL || zone == NULL ||
 		!svc_period_find(period, &grant->cycle.period) || grant->cycle.period == SVC_NEVER)
@@ -693,21 +853,15 @@ grant_state(const SvcGrant *grant)
 }
 
 static TimestampTz
-instant_or(uint64 row, int column, TimestampTz otherwise)
+instant_or(const Row *row, int column, TimestampTz otherwise)
 {
-	bool		isnull;
-	Datum		value = svc_statement_value(row, column, &isnull);
-
-	return isnull ? otherwise : DatumGetTimestampTz(value);
+	return row->isnull[column] ? otherwise : DatumGetTimestampTz(row->values[column]);
 }
 
 static Datum
-amount_or_zero(uint64 row, int column)
+amount_or_zero(const Row *row, int column)
 {
-	bool		isnull;
-	Datum		value = svc_statement_value(row, column, &isnull);
-
-	return isnull ? svc_amount_from(0) : value;
+	return row->isnull[column] ? svc_amount_from(0) : row->values[column];
 }
 
 /* Live grants first; those of the code itself before pools; then burn order. */

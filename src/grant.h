@@ -173,6 +173,8 @@ typedef struct SvcDecision
 } SvcDecision;
 
 extern void svc_grant_gate(SvcGate *gate, Datum customer_id, bool as_reader);
+extern bool svc_grant_read_directly(SvcGate *gate, SvcGrantSet *set, Datum customer_id,
+									Datum code, SvcInstant instant);
 extern void svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code,
 						   SvcInstant instant, SvcGrantReading reading);
 extern void svc_grant_read_rows(SvcGrantSet *set, uint64 rows);

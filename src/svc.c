@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "consumer.h"
 #include "customer.h"
+#include "direct.h"
 #include "doorbell.h"
 #include "entitlement.h"
 #include "event.h"
@@ -142,6 +143,10 @@ define_settings(void)
 							"The event log has every event in any case.",
 							&svc_notify_max_per_transaction, 100, 0, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("svc.direct_access",
+							 "Reads svc's tables without the executor, where they are as svc has made them.",
+							 "Off, everything goes by SPI, with the same results: for developers.",
+							 &svc_direct_access, true, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	DefineCustomBoolVariable("svc.consumed_events",
 							 "Writes an event for every consume, even if the status stays.",
 							 "The ledger records every consume in any case.",

@@ -406,8 +406,15 @@ check() {
     [ -z "${PROVE_TESTS+set}" ] || suites+=("PROVE_TESTS=$PROVE_TESTS")
 
     add_expected_files
+    # first with everything by SPI, which is to give the same results
+    say "testing, without direct access to tables"
+    PGOPTIONS='-c svc.direct_access=off' installcheck "${suites[@]}" ISOLATION= PROVE_TESTS=
     say "testing"
-    run make --silent with_llvm=no installcheck "${suites[@]}" </dev/null || {
+    installcheck "${suites[@]}"
+}
+
+installcheck() { # suites
+    run make --silent with_llvm=no installcheck "$@" </dev/null || {
         show_failures >&2
         die "a test failed; KEEP_RESULTS=directory keeps what the tests wrote"
     }

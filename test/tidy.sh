@@ -23,7 +23,7 @@ level() {
         amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
         attempt|statement|row|insert|doorbell)      echo 21 ;;
-        changes|event|gate|handover)                echo 22 ;;
+        changes|direct|event|gate|handover)         echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|pool|property)                       echo 24 ;;
         action|booking|counter|membership|total)    echo 25 ;;

@@ -54,17 +54,18 @@ BEGIN
     COMMIT;
 END $$;
 
-SELECT format('CALL measure(%L, %L, %s)', what, 'SELECT count(*) FILTER (WHERE d.allowed), sum(d.remaining) FROM ids, LATERAL ' || source, :customers)
+-- a function is called once for each row of a subquery that is not flattened
+SELECT format('CALL measure(%L, %L, %s)', what, format('SELECT count(*) FILTER (WHERE (d).allowed), sum((d).remaining) FROM (SELECT %s FROM ids%s) x', d, source), :customers)
 FROM generate_series(1, :rounds), (VALUES
-    ('svc', $$svc_check_entitlement(ids.id, 'api_calls', 1) d$$),
-    ('sql', $$(SELECT coalesce(k.status NOT IN ('suspended', 'churned', 'merged', 'deleted'), false) AND coalesce(e.remaining >= 1, false) AS allowed,
+    ('svc', $$svc_check_entitlement(ids.id, 'api_calls', 1) AS d$$, ' OFFSET 0'),
+    ('sql', $$s AS d$$, $$, LATERAL (SELECT coalesce(k.status NOT IN ('suspended', 'churned', 'merged', 'deleted'), false) AND coalesce(e.remaining >= 1, false) AS allowed,
          CASE WHEN k.status IN ('suspended', 'churned', 'merged', 'deleted') THEN 'customer_inactive' WHEN e.id IS NULL THEN 'no_entitlement'
               WHEN e.remaining >= 1 THEN 'ok' ELSE 'limit_exceeded' END AS reason, e.remaining, e.reset_at, e.value, e.id
       FROM svc_customer k LEFT JOIN LATERAL (SELECT e.id, limit_amount + rollover_amount - used_amount - held_amount AS remaining, reset_at, value
            FROM svc_entitlement e WHERE e.customer_id = k.id AND e.code = 'api_calls' AND e.status IN ('active', 'exhausted')
              AND (valid_from IS NULL OR valid_from <= now()) AND (valid_until IS NULL OR valid_until > now())) e ON true
-      WHERE k.id = ids.id OFFSET 0) d$$),
-    ('plpgsql', $$check_by_hand(ids.id, 'api_calls', 1) d$$)) AS s (what, source) \gexec
+      WHERE k.id = ids.id OFFSET 0) s$$),
+    ('plpgsql', $$check_by_hand(ids.id, 'api_calls', 1) AS d$$, ' OFFSET 0')) AS s (what, d, source) \gexec
 
 \echo
 \echo A check inside a query, :customers calls; medians of :rounds rounds, microseconds per call

@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * direct.c
+ *	  Reading rows of svc's tables without the executor.
+ *
+ * Through an index and the table's access method a row costs a fraction of what
+ * a SELECT does by SPI: no plan, no change of role, no portal.  What the
+ * executor would do besides is not done; so this is for *plain* tables only,
+ * without policies that bind the owner, partitions, or another access method,
+ * with a btree index that begins with the keys.  Whoever finds that a table is
+ * not plain runs a SELECT instead, which gives the same rows.
+ *
+ * Rows are those of the snapshot of the calling query.  A privilege is not looked
+ * at: as everywhere in svc, EXECUTE on the function is the gate.
+ *
+ * Locks: ACCESS SHARE on table and index, released at the end of the
+ * transaction, as the executor's are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "catalog.h"
+#include "direct.h"
+
+bool		svc_direct_access = true;
+
+static bool open_table(SvcDirectScan *scan, SvcDirectTable *table);
+static void look_up(SvcDirectTable *table, Relation rel);
+static bool is_plain_table(Relation rel);
+static AttrNumber find_column(TupleDesc desc, const SvcColumn *column);
+static Oid	find_index(Relation rel, const SvcDirectTable *table);
+static bool has_keys(Relation index, Relation rel, const SvcDirectTable *table);
+
+/*
+ * Begin to read the rows with these keys; false, and nothing is open, when the
+ * table is to be read by SPI.
+ */
+bool
+svc_direct_begin(SvcDirectScan *scan, SvcDirectTable *table, const Datum *keys)
+{
+	ScanKeyData conditions[SVC_DIRECT_KEYS_MAX];
+
+	if (!svc_direct_access || !ActiveSnapshotSet() || !open_table(scan, table))
+		return false;
+	for (int i = 0; i < table->key_count; i++)
+		ScanKeyEntryInitialize(&conditions[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   scan->index->rd_indcollation[i], F_TEXTEQ, keys[i]);
+	scan->slot = table_slot_create(scan->rel, NULL);
+	scan->scan = index_beginscan(scan->rel, scan->index, GetActiveSnapshot(), table->key_count, 0);
+	index_rescan(scan->scan, conditions, table->key_count, NULL, 0);
+	return true;
+}
+
+/* Go to the next row; false when there is none. */
+bool
+svc_direct_next(SvcDirectScan *scan)
+{
+	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+}
+
+/*
+ * A column of the present row, by its number among those that are read; it is
+ * gone with the next row: whoever keeps a value copies it.
+ */
+Datum
+svc_direct_value(SvcDirectScan *scan, int column, bool *isnull)
+{
+	return slot_getattr(scan->slot, scan->table->attnums[column], isnull);
+}
+
+void
+svc_direct_end(SvcDirectScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+}
+
+/*
+ * Open table and index.  What was looked up is kept until some relation has
+ * changed; a change that concerns us comes to light when the table is locked.
+ */
+static bool
+open_table(SvcDirectScan *scan, SvcDirectTable *table)
+{
+	bool		known = table->schema == svc_catalog_schema() && table->changes == svc_catalog_changes();
+
+	scan->table = table;
+	if (known && !OidIsValid(table->index))
+		return false;
+	/* (one that is known may be gone) */
+	scan->rel = known ? try_table_open(table->rel, AccessShareLock) : NULL;
+	if (scan->rel == NULL)
+		scan->rel = table_open(svc_catalog_table(table->name), AccessShareLock);
+	if (table->rel != RelationGetRelid(scan->rel) || table->changes != svc_catalog_changes())
+		look_up(table, scan->rel);
+	if (!OidIsValid(table->index))
+	{
+		table_close(scan->rel, NoLock);
+		return false;
+	}
+	scan->index = index_open(table->index, AccessShareLock);
+	return true;
+}
+
+static void
+look_up(SvcDirectTable *table, Relation rel)
+{
+	table->schema = svc_catalog_schema();
+	table->rel = RelationGetRelid(rel);
+	table->index = is_plain_table(rel) ? find_index(rel, table) : InvalidOid;
+	for (int i = 0; i < table->column_count; i++)
+	{
+		table->attnums[i] = find_column(RelationGetDescr(rel), &table->columns[i]);
+		if (table->attnums[i] == InvalidAttrNumber)
+			table->index = InvalidOid;
+	}
+	table->changes = svc_catalog_changes();
+}
+
+static bool
+is_plain_table(Relation rel)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		!rel->rd_rel->relispartition &&
+		!rel->rd_rel->relhasrules &&
+		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity);
+}
+
+/* The number of a column of this name and type; 0: the table has none. */
+static AttrNumber
+find_column(TupleDesc desc, const SvcColumn *column)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), column->name) == 0 &&
+			att->atttypid == (OidIsValid(column->type) ? column->type : TEXTOID))
+			return i + 1;
+	}
+	return InvalidAttrNumber;
+}
+
+/* An index that begins with the keys. */
+static Oid
+find_index(Relation rel, const SvcDirectTable *table)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	Oid			found = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (has_keys(index, rel, table))
+			found = lfirst_oid(cell);
+		index_close(index, NoLock);
+		if (OidIsValid(found))
+			break;
+	}
+	list_free(oids);
+	return found;
+}
+
+/* A btree over all rows, whose first columns are the keys. */
+static bool
+has_keys(Relation index, Relation rel, const SvcDirectTable *table)
+{
+	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
+		index->rd_index->indcheckxmin ||
+		index->rd_index->indnkeyatts < table->key_count ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (int i = 0; i < table->key_count; i++)
+	{
+		if (index->rd_index->indkey.values[i] != find_column(RelationGetDescr(rel), &table->keys[i]) ||
+			index->rd_opfamily[i] != TEXT_BTREE_FAM_OID)
+			return false;
+	}
+	return true;
+}
