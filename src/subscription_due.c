@@ -45,6 +45,9 @@
 #include "statement.h"
 #include "subscription_due.h"
 
+/* As many months are 100 years. */
+#define STEPS_MAX		1200
+
 /* What stands in a subscription, and what is due next. */
 typedef struct State
 {
@@ -75,6 +78,7 @@ static void change_plan(const SvcSubscriptionKey *key, const State *state);
 static void end_trial(const SvcSubscriptionKey *key, const State *state);
 static void renew(const SvcSubscriptionKey *key);
 static void write_step(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKey *key);
+pg_noreturn static void report_too_late(const SvcSubscriptionKey *key, TimestampTz at);
 
 /*
  * Lock a subscription; false when there is none, or, unless we are to wait,
@@ -115,6 +119,7 @@ void
 svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCount *count)
 {
 	Step		step = {.key = key, .count = count};
+	int			steps = 0;
 
 	read_state(&step.state, key);
 	while (Min(step.state.due_at, step.state.unpaid_at) <= at)
@@ -122,6 +127,8 @@ svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCou
 		State		before = step.state;
 
 		CHECK_FOR_INTERRUPTS();
+		if (++steps > STEPS_MAX)
+			report_too_late(key, at);
 		svc_clock_run_at(Min(before.due_at, before.unpaid_at), take_step, &step);
 		/* a trigger that undoes our work would keep us here for ever */
 		read_state(&step.state, key);
@@ -444,4 +451,15 @@ write_step(const SvcDeed *deed, SvcStatement *statement, const SvcSubscriptionKe
 
 	if (svc_lifecycle_write(deed, statement, values, NULL) != 1)
 		svc_gate_report_suppressed(SVC_SUBSCRIPTION, key->id);
+}
+
+/* Somebody has given an instant of another age. */
+static void
+report_too_late(const SvcSubscriptionKey *key, TimestampTz at)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("subscription \"%s\" has too many periods to make up for", TextDatumGetCString(key->id)),
+			 errdetail("There are more than %d until %s.", STEPS_MAX, timestamptz_to_str(at)),
+			 errhint("Pass an earlier \"at\", or move its current period on by hand.")));
 }

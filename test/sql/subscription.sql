@@ -235,6 +235,7 @@ SELECT c, raises('SELECT svc_' || c || ')') FROM unnest(ARRAY[
     $$pause_subscription('ada', 's', at => '2028-01-01Z'$$, $$renew_subscription('ada', 's', at => '-infinity'$$,
     $$preview_subscription_change('ada', 'missing', 'pro'$$, $$preview_subscription_change('ada', 's', 'missing'$$, $$preview_subscription_change('ada', 's', NULL$$,
     $$migrate_subscribers('missing'$$, $$migrate_subscribers('pro', 'gone'$$, $$migrate_subscribers('pro', max_rows => 0$$, $$plan_terms('missing'$$]) c;
+SELECT raises($$SELECT svc_pause_subscription('ada', 's', at => '4000-01-01Z')$$), raises($$SELECT svc_pause_subscription('bob', 'nothing', at => '290000-01-01Z')$$);
 SELECT raises($$INSERT INTO svc_subscription (customer_id, plan_id) VALUES ('bob', 'free')$$);
 SELECT raises($$UPDATE svc_subscription SET scheduled_plan_id = 'pro' WHERE id = 's'$$), raises($$UPDATE svc_subscription SET terms = '{}' WHERE id = 's'$$);
 -- one that cannot be done does not keep the others back, and is told
