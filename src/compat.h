@@ -20,6 +20,11 @@
 
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()
+#define svc_index_beginscan(table, index, snapshot, key_count) \
+	index_beginscan(table, index, snapshot, key_count, 0)
+#else
+#define svc_index_beginscan(table, index, snapshot, key_count) \
+	index_beginscan(table, index, snapshot, NULL, key_count, 0)
 #endif
 
 #endif							/* SVC_COMPAT_H */

@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "direct.h"
 
 bool		svc_direct_access = true;
@@ -59,7 +60,7 @@ svc_direct_begin(SvcDirectScan *scan, SvcDirectTable *table, const Datum *keys)
 		ScanKeyEntryInitialize(&conditions[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   scan->index->rd_indcollation[i], F_TEXTEQ, keys[i]);
 	scan->slot = table_slot_create(scan->rel, NULL);
-	scan->scan = index_beginscan(scan->rel, scan->index, GetActiveSnapshot(), table->key_count, 0);
+	scan->scan = svc_index_beginscan(scan->rel, scan->index, GetActiveSnapshot(), table->key_count);
 	index_rescan(scan->scan, conditions, table->key_count, NULL, 0);
 	return true;
 }
