@@ -49,12 +49,13 @@ svc_attempt(FunctionCallInfo fcinfo, void (*work) (void *state), void *state,
 
 		MemoryContextSwitchTo(memory);
 		error = CopyErrorData();
-		if (!is_for_us(error))
-			PG_RE_THROW();
 		FlushErrorState();
+		/* in any case: whoever catches what we pass on must find things as they were */
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(memory);
 		CurrentResourceOwner = owner;
+		if (!is_for_us(error))
+			ReThrowError(error);
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
 				 errmsg("%s \"%s\" of customer \"%s\" was left as it is: %s", svc_noun_info(noun)->name,

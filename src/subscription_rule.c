@@ -500,22 +500,25 @@ begin(SvcRowChange *change)
 static void
 begin_trial(SvcRowChange *change)
 {
-	bool		isnull;
-	Datum		start;
+	bool		no_customer;
+	bool		no_plan;
+	Datum		customer_id = svc_row_new(change, &customer_id_column, &no_customer);
+	Datum		plan_id = svc_row_new(change, &plan_id_column, &no_plan);
+	TimestampTz start;
 	TimestampTz end;
 
+	/* (what is null is for the column to refuse) */
+	if (no_customer || no_plan)
+		return;
 	svc_row_default_now(change, &trial_start_column);
-	start = svc_row_new(change, &trial_start_column, &isnull);
+	start = svc_row_new_instant(change, &trial_start_column, 0);
 	end = svc_row_new_instant(change, &trial_end_column,
-					  svc_offer_trial_end(svc_row_new(change, &customer_id_column, &isnull),
-										  svc_row_new(change, &plan_id_column, &isnull),
-										  DatumGetTimestampTz(start), -1));
+							  svc_offer_trial_end(customer_id, plan_id, start, -1));
 	if (TIMESTAMP_NOT_FINITE(end))
 		return;
 	set_instant(change, &trial_end_column, end);
 	set_instant(change, &anchor_column, svc_row_new_instant(change, &anchor_column, end));
-	set_instant(change, &period_start_column,
-				svc_row_new_instant(change, &period_start_column, DatumGetTimestampTz(start)));
+	set_instant(change, &period_start_column, svc_row_new_instant(change, &period_start_column, start));
 	set_instant(change, &period_end_column, svc_row_new_instant(change, &period_end_column, end));
 }
 
