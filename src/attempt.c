@@ -24,8 +24,7 @@ static bool is_for_us(const ErrorData *error);
 
 /* Do a piece of work on a row; false when it has failed. */
 bool
-svc_attempt(FunctionCallInfo fcinfo, void (*work) (void *state), void *state,
-			SvcNoun noun, Datum customer_id, Datum id)
+svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum customer_id, Datum id)
 {
 	MemoryContext memory = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -37,7 +36,7 @@ svc_attempt(FunctionCallInfo fcinfo, void (*work) (void *state), void *state,
 	{
 		SvcCall		call;
 
-		svc_call_begin(&call, fcinfo);
+		svc_call_begin_inner(&call);
 		work(state);
 		svc_call_end(&call);
 		ReleaseCurrentSubTransaction();

@@ -12,7 +12,7 @@
 
 #include "noun.h"
 
-extern bool svc_attempt(FunctionCallInfo fcinfo, void (*work) (void *state), void *state,
-						SvcNoun noun, Datum customer_id, Datum id);
+extern bool svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum customer_id,
+						Datum id);
 
 #endif							/* SVC_ATTEMPT_H */

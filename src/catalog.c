@@ -70,6 +70,7 @@ static bool callbacks_registered = false;
 /* The schema of the call that is running. */
 static Oid	current_schema_oid = InvalidOid;
 
+static void enter(SvcCall *call);
 static void register_callbacks(void);
 static void forget_relation(Datum arg, Oid relid);
 static void forget_syscache(Datum arg, int cacheid, uint32 hashvalue);
@@ -90,6 +91,24 @@ void
 svc_call_begin(SvcCall *call, FunctionCallInfo fcinfo)
 {
 	svc_catalog_use(fcinfo);
+	enter(call);
+}
+
+/*
+ * Begin a call within the one that is running, whose statements' memory it has
+ * for itself.
+ */
+void
+svc_call_begin_inner(SvcCall *call)
+{
+	if (!cache.valid)
+		load_cache(svc_catalog_schema());
+	enter(call);
+}
+
+static void
+enter(SvcCall *call)
+{
 	GetUserIdAndSecContext(&call->caller, &call->caller_context);
 	SetUserIdAndSecContext(cache.owner,
 						   call->caller_context | SECURITY_LOCAL_USERID_CHANGE |

@@ -27,6 +27,7 @@ typedef struct SvcCall
 } SvcCall;
 
 extern void svc_call_begin(SvcCall *call, FunctionCallInfo fcinfo);
+extern void svc_call_begin_inner(SvcCall *call);
 extern Datum svc_call_keep(SvcCall *call, Datum value);
 extern void svc_call_end(SvcCall *call);
 

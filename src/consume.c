@@ -124,6 +124,7 @@ static bool attempt_consume(SvcRequest *request, void *state, Datum *answer);
 static bool attempt_refund(SvcRequest *request, void *state, Datum *answer);
 static void decide(SvcRequest *request, SvcGrantSet *set, const SvcGate *gate, SvcDecision *decision,
 	   bool *look_again);
+static void see_ended(const SvcRequest *request, const SvcGate *gate, SvcGrantSet *set);
 static bool has_other_live(const SvcGrantSet *all, const SvcGrantSet *set);
 static void look_for_reason(SvcRequest *request, const SvcGate *gate, SvcGrantSet *all);
 static bool has_metered(const SvcGrantSet *set);
@@ -391,6 +392,7 @@ decide(SvcRequest *request, SvcGrantSet *set, const SvcGate *gate, SvcDecision *
 		/* they do not pay now, but count for what remains: not locked */
 		svc_pool_add(set, request->customer_id, request->code, request->instant,
 					 SVC_GRANT_REREAD);
+	see_ended(request, gate, set);
 	svc_grant_decide(decision, set, request->amount, request->mode);
 	if (decision->reason != SVC_OK)
 	{
@@ -409,6 +411,18 @@ look_for_reason(SvcRequest *request, const SvcGate *gate, SvcGrantSet *all)
 	if (gate->has_pools)
 		svc_pool_add(all, request->customer_id, request->code, request->instant,
 					 SVC_GRANT_REREAD);
+	see_ended(request, gate, all);
+}
+
+/*
+ * A subscription that has ended grants nothing, even if somebody else has it
+ * locked, or something has kept it from being written down.
+ */
+static void
+see_ended(const SvcRequest *request, const SvcGate *gate, SvcGrantSet *set)
+{
+	if (gate->changes_at <= request->instant.at)
+		svc_subscription_look(set, request->customer_id, request->code, request->instant.at, true);
 }
 
 /* Is a grant live that is not among those of the other set? */

@@ -95,7 +95,7 @@ static SvcStatement used_subscriptions = {
 	2, {TIMESTAMPTZOID, INT4OID}
 };
 
-static void attempt_each(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
+static void attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
 						 void (*work) (void *state), SvcNoun noun, Done *done);
 static void mark_overdue(void *state);
 static void catch_up_subscription(void *state);
@@ -125,11 +125,11 @@ svc_run_due(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
-	attempt_each(fcinfo, &due_subscriptions, at, max_rows, catch_up_subscription, SVC_SUBSCRIPTION, &done);
-	attempt_each(fcinfo, &overdue_invoices, at, max_rows, mark_overdue, SVC_INVOICE, &done);
+	attempt_each(&due_subscriptions, at, max_rows, catch_up_subscription, SVC_SUBSCRIPTION, &done);
+	attempt_each(&overdue_invoices, at, max_rows, mark_overdue, SVC_INVOICE, &done);
 	catch_up_grants(fcinfo, &with_lapsed_holds, at, max_rows, &done);
 	catch_up_grants(fcinfo, &due_grants, at, max_rows, &done);
-	attempt_each(fcinfo, &used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
+	attempt_each(&used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
 	put_task(result, "end trials", done.subscriptions.trials);
 	put_task(result, "change plans", done.subscriptions.changes);
 	put_task(result, "renew subscriptions", done.subscriptions.renewals);
@@ -158,7 +158,7 @@ put_task(ReturnSetInfo *result, const char *task, int64 done)
  * far as it can be done (attempt.c).
  */
 static void
-attempt_each(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
+attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
 			 void (*work) (void *state), SvcNoun noun, Done *done)
 {
 	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
@@ -174,7 +174,7 @@ attempt_each(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, i
 		CHECK_FOR_INTERRUPTS();
 		turn.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
 		turn.id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
-		if (!svc_attempt(fcinfo, work, &turn, noun, turn.customer_id, turn.id))
+		if (!svc_attempt(work, &turn, noun, turn.customer_id, turn.id))
 		{
 			*done = before;
 			done->failed++;

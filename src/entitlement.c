@@ -209,7 +209,7 @@ decide(FunctionCallInfo fcinfo, SvcDecision *decision)
 		if (gate.has_pools)
 			svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
 		if (gate.changes_at <= instant.at)
-			svc_subscription_look(&set, customer_id, code, instant.at);
+			svc_subscription_look(&set, customer_id, code, instant.at, false);
 	}
 	result = conclude(decision, &gate, &set, amount, desc);
 	if (desc != NULL)

@@ -106,7 +106,7 @@ svc_entitlements(PG_FUNCTION_ARGS)
 
 		svc_grant_find(&set, customer_id, code, instant, SVC_GRANT_READ);
 		if (gate.changes_at <= instant.at)
-			svc_subscription_look(&set, customer_id, code, instant.at);
+			svc_subscription_look(&set, customer_id, code, instant.at, false);
 		put_entitlement(result, code, SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull),
 						&set, gate.reason);
 	}
@@ -139,7 +139,7 @@ svc_explain_entitlement(PG_FUNCTION_ARGS)
 	if (gate.has_pools)
 		svc_pool_add(&set, customer_id, code, instant, SVC_GRANT_READ);
 	if (gate.changes_at <= instant.at)
-		svc_subscription_look(&set, customer_id, code, instant.at);
+		svc_subscription_look(&set, customer_id, code, instant.at, false);
 	svc_grant_decide(&decision, &set, amount, SVC_REJECT);
 
 	put_step(result, step++, "customer", NULL, svc_reason_name(gate.reason),

@@ -449,7 +449,7 @@ svc_migrate_subscribers(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		migration.key.customer_id = SPI_getbinval(found->vals[row], found->tupdesc, 1, &isnull);
 		migration.key.id = SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull);
-		if (svc_attempt(fcinfo, migrate_one, &migration, SVC_SUBSCRIPTION, migration.key.customer_id, migration.key.id))
+		if (svc_attempt(migrate_one, &migration, SVC_SUBSCRIPTION, migration.key.customer_id, migration.key.id))
 			migrated++;
 		else
 			failed++;

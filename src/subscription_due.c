@@ -37,6 +37,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "attempt.h"
 #include "clock.h"
 #include "compat.h"
 #include "error.h"
@@ -69,6 +70,14 @@ typedef struct Step
 	SvcDueCount *count;
 } Step;
 
+/* Work for an attempt. */
+typedef struct CatchUp
+{
+	const SvcSubscriptionKey *key;
+	TimestampTz at;
+} CatchUp;
+
+static void catch_up(void *state);
 static void read_state(State *state, const SvcSubscriptionKey *key);
 static bool same_state(const State *a, const State *b);
 static void take_step(void *work);
@@ -140,7 +149,8 @@ svc_subscription_do_due(const SvcSubscriptionKey *key, TimestampTz at, SvcDueCou
 /*
  * Write down what is due for the subscriptions of a customer; false when
  * nothing was.  Unless we are to wait, only for those that nobody else has
- * locked.
+ * locked.  What cannot be done is told by a WARNING and stays (attempt.c): a
+ * customer can still consume, give back and pay.
  */
 bool
 svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at, bool wait)
@@ -158,15 +168,25 @@ svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at, bool wait)
 	Datum		values[2] = {customer_id, TimestampTzGetDatum(at)};
 	uint64		rows = svc_statement_run(wait ? &waiting : &skipping, values, NULL);
 	SPITupleTable *due = SPI_tuptable;
+	bool		any = false;
 
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;
 		SvcSubscriptionKey key = {customer_id, SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
+		CatchUp		work = {&key, at};
 
-		svc_subscription_catch_up(&key, at);
+		any |= svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, customer_id, key.id);
 	}
-	return rows > 0;
+	return any;
+}
+
+static void
+catch_up(void *state)
+{
+	CatchUp    *work = state;
+
+	(void) svc_subscription_catch_up(work->key, work->at);
 }
 
 /*
@@ -209,11 +229,12 @@ svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id)
 }
 
 /*
- * For who only reads: see grants, and pools, of a code as expired whose subscription has ended by an
- * instant, though nobody has written that down.
+ * See grants, and pools, of a code as expired whose subscription has ended by an
+ * instant, though nobody has written that down: for who only reads, and, with
+ * "reread", for a consume that could not have it written.
  */
 void
-svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
+svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at, bool reread)
 {
 	static SvcStatement statement = {
 		"SELECT e.id::text FROM @extschema@.svc_entitlement e"
@@ -225,7 +246,8 @@ svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, Timestamp
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[3] = {customer_id, code, TimestampTzGetDatum(at)};
-	uint64		rows = svc_statement_read(&statement, values, NULL);
+	uint64		rows = reread ? svc_statement_read_latest(&statement, values) :
+		svc_statement_read(&statement, values, NULL);
 	bool		isnull;
 
 	for (uint64 row = 0; row < rows; row++)
@@ -267,20 +289,29 @@ void
 svc_subscription_paid(const SvcSubscriptionKey *key)
 {
 	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "activate"};
+	/* (by the latest snapshot: who has paid the other one may have waited for us) */
+	static SvcStatement unpaid = {
+		"SELECT EXISTS (SELECT FROM @extschema@.svc_invoice"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND amount_due > 0 AND (status = 'overdue'"
+		"  OR status IN ('open', 'sent', 'partial') AND due_date <= $3))",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
 	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_subscription s SET status = 'active'"
-		" WHERE s.customer_id = $1 AND s.id = $2 AND s.status = 'past_due'"
-		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_invoice i"
-		"   WHERE i.customer_id = $1 AND i.subscription_id = $2 AND (i.status = 'overdue'"
-		"    OR i.status IN ('open', 'sent', 'partial') AND i.due_date <= $3))",
+		"UPDATE @extschema@.svc_subscription SET status = 'active'"
+		" WHERE customer_id = $1 AND id = $2 AND status = 'past_due' AND $3 IS NOT NULL",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
+	CatchUp		work = {key, svc_clock_now()};
+	bool		isnull;
 
 	if (!svc_subscription_lock(key, true))
 		return;
-	svc_subscription_catch_up(key, svc_clock_now());
-	svc_lifecycle_write(&deed, &statement, values, NULL);
+	/* what cannot be done keeps nobody from paying */
+	(void) svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, key->customer_id, key->id);
+	svc_statement_read_latest(&unpaid, values);
+	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)))
+		svc_lifecycle_write(&deed, &statement, values, NULL);
 }
 
 static void
@@ -290,7 +321,7 @@ read_state(State *state, const SvcSubscriptionKey *key)
 		"SELECT s.status::text, CASE WHEN s.due_at IS NULL THEN 'infinity' ELSE greatest(s.due_at, s.current_period_start) END::timestamptz,"
 		"  coalesce(CASE WHEN s.status = 'active' THEN (SELECT min(greatest(i.due_date, i.issued_at, s.current_period_start))"
 		"   FROM @extschema@.svc_invoice i WHERE i.customer_id = $1 AND i.subscription_id = $2"
-		"    AND i.status IN ('open', 'sent', 'partial') AND i.due_date IS NOT NULL"
+		"    AND i.status IN ('open', 'sent', 'partial') AND i.due_date IS NOT NULL AND i.amount_due > 0"
 		"    AND (greatest(i.due_date, i.issued_at) <= s.dunned_until) IS NOT TRUE) END, 'infinity')::timestamptz,"
 		"  s.cancel_at_period_end AND coalesce(s.current_period_end <= s.due_at, false),"
 		"  coalesce(s.scheduled_at <= s.due_at, false), coalesce(s.scheduled_carry_usage, true)::boolean,"
@@ -302,7 +333,8 @@ read_state(State *state, const SvcSubscriptionKey *key)
 	Datum		values[2] = {key->customer_id, key->id};
 	bool		isnull;
 
-	if (svc_statement_run(&statement, values, NULL) == 0)
+	/* by the latest snapshot: an invoice may have been paid by who has let us in */
+	if (svc_statement_read_latest(&statement, values) == 0)
 		svc_gate_report_unknown(SVC_SUBSCRIPTION, key->customer_id, key->id);
 	state->status = svc_statement_text(0, 1);
 	state->due_at = DatumGetTimestampTz(svc_statement_value(0, 2, &isnull));

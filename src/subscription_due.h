@@ -23,7 +23,7 @@ typedef struct SvcDueCount
 	int64		past_due;		/* with an unpaid invoice */
 } SvcDueCount;
 
-extern void svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at);
+extern void svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at, bool reread);
 extern bool svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id);
 extern void svc_subscription_check_once(const SvcSubscriptionKey *key, Datum plan_id);
 extern bool svc_subscription_lock(const SvcSubscriptionKey *key, bool wait);
