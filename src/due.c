@@ -75,24 +75,27 @@ static SvcStatement due_grants = {
 };
 
 static SvcStatement overdue_invoices = {
-	"SELECT customer_id::text, id::text FROM @extschema@.svc_invoice"
-	" WHERE status IN ('open', 'sent', 'partial') AND due_date <= $1"
+	"SELECT customer_id::text, id::text, due_date::timestamptz FROM @extschema@.svc_invoice"
+	" WHERE status IN ('open', 'sent', 'partial') AND due_date <= $1 AND amount_due > 0"
+	"  AND (due_date, customer_id, id) > ($3, $4, $5)"
 	" ORDER BY due_date, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
-	2, {TIMESTAMPTZOID, INT4OID}
+	5, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
 };
 
 static SvcStatement due_subscriptions = {
-	"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
-	" WHERE due_at <= $1 ORDER BY due_at, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
-	2, {TIMESTAMPTZOID, INT4OID}
+	"SELECT customer_id::text, id::text, due_at::timestamptz FROM @extschema@.svc_subscription"
+	" WHERE due_at <= $1 AND (due_at, customer_id, id) > ($3, $4, $5)"
+	" ORDER BY due_at, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+	5, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
 };
 
 static SvcStatement used_subscriptions = {
-	"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
+	"SELECT customer_id::text, id::text, '-infinity'::timestamptz FROM @extschema@.svc_subscription"
 	" WHERE (customer_id, id) IN (SELECT customer_id, subscription_id FROM @extschema@.svc_entitlement"
-	"  WHERE NOT usage_noted AND subscription_id IS NOT NULL LIMIT $2) AND $1 IS NOT NULL"
-	" FOR NO KEY UPDATE SKIP LOCKED",
-	2, {TIMESTAMPTZOID, INT4OID}
+	"  WHERE NOT usage_noted AND subscription_id IS NOT NULL AND (customer_id, subscription_id) > ($4, $5)"
+	"  ORDER BY customer_id, subscription_id LIMIT $2) AND $1 > $3"
+	" ORDER BY customer_id, id FOR NO KEY UPDATE SKIP LOCKED",
+	5, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
 };
 
 static void attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
@@ -155,29 +158,42 @@ put_task(ReturnSetInfo *result, const char *task, int64 done)
 
 /*
  * Do a piece of work on each of the rows that a statement finds and locks, as
- * far as it can be done (attempt.c).
+ * far as it can be done (attempt.c), and go past those that fail: else the
+ * oldest of them would keep all others back.
  */
 static void
-attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
-			 void (*work) (void *state), SvcNoun noun, Done *done)
+attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows, void (*work) (void *state),
+			 SvcNoun noun, Done *done)
 {
-	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
-	uint64		rows = svc_statement_run(statement, values, NULL);
-	SPITupleTable *due = SPI_tuptable;
+	Datum		values[5] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows), TimestampTzGetDatum(DT_NOBEGIN),
+	CStringGetTextDatum(""), CStringGetTextDatum("")};
+	int32		left = max_rows;
+	uint64		rows = 1;
 
-	for (uint64 row = 0; row < rows; row++)
+	while (left > 0 && rows > 0)
 	{
-		Turn		turn = {.at = at, .done = done};
-		Done		before = *done;
-		bool		isnull;
+		SPITupleTable *due;
 
-		CHECK_FOR_INTERRUPTS();
-		turn.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
-		turn.id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
-		if (!svc_attempt(work, &turn, noun, turn.customer_id, turn.id))
+		values[1] = Int32GetDatum(left);
+		rows = svc_statement_run(statement, values, NULL);
+		due = SPI_tuptable;
+		for (uint64 row = 0; row < rows; row++)
 		{
-			*done = before;
-			done->failed++;
+			Turn		turn = {.at = at, .done = done};
+			Done		before = *done;
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			turn.customer_id = values[3] = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+			turn.id = values[4] = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
+			values[2] = SPI_getbinval(due->vals[row], due->tupdesc, 3, &isnull);
+			if (svc_attempt(work, &turn, noun, turn.customer_id, turn.id))
+				left--;
+			else
+			{
+				*done = before;
+				done->failed++;
+			}
 		}
 	}
 }
@@ -185,9 +201,24 @@ attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
 static void
 mark_overdue(void *state)
 {
+	static SvcStatement subscription = {
+		"SELECT subscription_id::text FROM @extschema@.svc_invoice"
+		" WHERE customer_id = $1 AND id = $2 AND subscription_id IS NOT NULL",
+		2, {TEXTOID, TEXTOID}
+	};
 	Turn	   *turn = state;
 	SvcInstant	instant = {.at = turn->at};
+	Datum		keys[2] = {turn->customer_id, turn->id};
+	SvcSubscriptionKey key = {turn->customer_id};
+	bool		isnull;
 
+	if (svc_statement_run(&subscription, keys, NULL) > 0)
+	{
+		/* who has it locked may wait for this invoice: not now */
+		key.id = svc_statement_value(0, 1, &isnull);
+		if (!svc_subscription_lock(&key, false))
+			return;
+	}
 	turn->done->overdue += svc_lifecycle_catch_up(SVC_INVOICE, turn->customer_id, turn->id, instant);
 }
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -37,6 +38,11 @@
 #include "subscription_rule.h"
 
 #define TRIAL_DAYS_MAX	3650
+
+/* A subscription to plan $1 of terms before revision $2, or of any if $3. */
+#define IS_TO_MIGRATE \
+	"plan_id = $1 AND status IN ('trialing', 'active', 'past_due', 'paused')" \
+	" AND (terms_revision < $2 OR $3)"
 
 /* Arguments of svc_create_subscription(). */
 enum
@@ -66,8 +72,11 @@ typedef struct Migration
 	bool		leaves;			/* for another plan */
 	bool		with_price;
 	bool		carries_usage;
-	TimestampTz at;
+	SvcInstant	instant;
+	Datum		values[6];		/* of the statements that find them */
 	SvcSubscriptionKey key;		/* the one whose turn it is */
+	int64		migrated;
+	int64		failed;
 } Migration;
 
 static void create(void *state);
@@ -80,6 +89,7 @@ static void read_present(SvcActionCall *call, char **billing_cycle, char **curre
 static void prepare_cancel(SvcActionCall *call);
 static void prepare_uncancel(SvcActionCall *call);
 static void prepare_resume(SvcActionCall *call);
+static void migrate_batch(Migration *migration, int32 max_rows);
 static void migrate_one(void *state);
 static void renew_terms(void *state);
 
@@ -390,40 +400,28 @@ prepare_resume(SvcActionCall *call)
 Datum
 svc_migrate_subscribers(PG_FUNCTION_ARGS)
 {
-	static SvcStatement statement = {
-		"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription"
-		" WHERE plan_id = $1 AND status IN ('trialing', 'active', 'past_due', 'paused')"
-		"  AND (terms_revision < $2 OR $3)"
-		" ORDER BY customer_id, id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
-		4, {TEXTOID, INT8OID, BOOLOID, INT4OID}
-	};
 	static SvcStatement count = {
-		"SELECT count(*) FROM @extschema@.svc_subscription"
-		" WHERE plan_id = $1 AND status IN ('trialing', 'active', 'past_due', 'paused')"
-		"  AND (terms_revision < $2 OR $3)",
+		"SELECT count(*) FROM @extschema@.svc_subscription WHERE " IS_TO_MIGRATE,
 		3, {TEXTOID, INT8OID, BOOLOID}
 	};
 	Datum		plan_id = svc_argument_id(fcinfo, 0, "plan id");
 	Migration	migration = {0};
 	bool		stays;
-	int64		migrated = 0;
-	int64		failed = 0;
-	Datum		values[4];
+	int32		max_rows;
 	Datum		results[3];
 	bool		nulls[3] = {false};
-	SPITupleTable *found;
 	SvcOffer	offer;
 	TupleDesc	desc;
-	uint64		rows;
 	Datum		result;
 	SvcCall		call;
 
 	migration.to_plan_id = svc_argument_optional_id(fcinfo, 1, "plan id", &stays);
-	migration.leaves = !stays;
+	migration.leaves = !stays &&
+		!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, plan_id, migration.to_plan_id));
 	migration.with_price = svc_argument_bool(fcinfo, 2, "with_price");
 	migration.carries_usage = svc_argument_bool(fcinfo, 3, "carry_usage");
-	values[3] = Int32GetDatum(svc_argument_max_rows(fcinfo, 4));
-	migration.at = svc_argument_at(fcinfo, 5);
+	max_rows = svc_argument_max_rows(fcinfo, 4);
+	migration.instant = svc_argument_instant(fcinfo, 5);
 	svc_catalog_use(fcinfo);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "svc_migrate_subscribers must return a row");
@@ -431,45 +429,77 @@ svc_migrate_subscribers(PG_FUNCTION_ARGS)
 	svc_call_begin(&call, fcinfo);
 	if (!svc_offer_read(&offer, plan_id, NULL))
 		svc_gate_report_unknown(SVC_PLAN, (Datum) 0, plan_id);
-	values[0] = plan_id;
-	values[1] = Int64GetDatum(offer.revision);
-	values[2] = BoolGetDatum(migration.leaves);
+	migration.values[0] = plan_id;
+	migration.values[1] = Int64GetDatum(offer.revision);
+	migration.values[2] = BoolGetDatum(migration.leaves);
 	if (migration.leaves)
 	{
 		if (!svc_offer_read(&offer, migration.to_plan_id, NULL))
 			svc_gate_report_unknown(SVC_PLAN, (Datum) 0, migration.to_plan_id);
 		svc_offer_check_open(&offer);
 	}
-	rows = svc_statement_run(&statement, values, NULL);
-	found = SPI_tuptable;
-	for (uint64 row = 0; row < rows; row++)
-	{
-		bool		isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		migration.key.customer_id = SPI_getbinval(found->vals[row], found->tupdesc, 1, &isnull);
-		migration.key.id = SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull);
-		if (svc_attempt(migrate_one, &migration, SVC_SUBSCRIPTION, migration.key.customer_id, migration.key.id))
-			migrated++;
-		else
-			failed++;
-	}
-	svc_statement_run(&count, values, NULL);
-	results[0] = Int64GetDatum(migrated);
-	results[1] = Int64GetDatum(failed);
+	migrate_batch(&migration, max_rows);
+	svc_statement_run(&count, migration.values, NULL);
+	results[0] = Int64GetDatum(migration.migrated);
+	results[1] = Int64GetDatum(migration.failed);
 	results[2] = svc_statement_value(0, 1, &nulls[2]);
 	result = svc_call_keep(&call, HeapTupleGetDatum(heap_form_tuple(desc, results, nulls)));
 	svc_call_end(&call);
 	return result;
 }
 
+/* As many as are asked for, and past those that cannot be done. */
+static void
+migrate_batch(Migration *migration, int32 max_rows)
+{
+	static SvcStatement statement = {
+		"SELECT customer_id::text, id::text FROM @extschema@.svc_subscription WHERE " IS_TO_MIGRATE
+		"  AND (customer_id, id) > ($5, $6)"
+		" ORDER BY customer_id, id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
+		6, {TEXTOID, INT8OID, BOOLOID, INT8OID, TEXTOID, TEXTOID}
+	};
+	uint64		rows = 1;
+
+	migration->values[4] = migration->values[5] = CStringGetTextDatum("");
+	while (migration->migrated < max_rows && rows > 0)
+	{
+		SPITupleTable *found;
+
+		migration->values[3] = Int64GetDatum(max_rows - migration->migrated);
+		rows = svc_statement_run(&statement, migration->values, NULL);
+		found = SPI_tuptable;
+		for (uint64 row = 0; row < rows; row++)
+		{
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			migration->key.customer_id = SPI_getbinval(found->vals[row], found->tupdesc, 1, &isnull);
+			migration->key.id = SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull);
+			if (!svc_attempt(migrate_one, migration, SVC_SUBSCRIPTION, migration->key.customer_id,
+							 migration->key.id))
+				migration->failed++;
+			migration->values[4] = migration->key.customer_id;
+			migration->values[5] = migration->key.id;
+		}
+	}
+}
+
+/* What is due comes first; that may have ended it, or changed its plan. */
 static void
 migrate_one(void *state)
 {
+	static SvcStatement still = {
+		"SELECT FROM @extschema@.svc_subscription WHERE " IS_TO_MIGRATE " AND customer_id = $4 AND id = $5",
+		5, {TEXTOID, INT8OID, BOOLOID, TEXTOID, TEXTOID}
+	};
 	Migration  *migration = state;
+	Datum		values[5] = {migration->values[0], migration->values[1], migration->values[2],
+	migration->key.customer_id, migration->key.id};
 
-	(void) svc_subscription_catch_up(&migration->key, migration->at);
-	svc_clock_run_at(migration->at, renew_terms, migration);
+	(void) svc_lifecycle_catch_up(SVC_SUBSCRIPTION, migration->key.customer_id, migration->key.id,
+								  migration->instant);
+	if (svc_statement_run(&still, values, NULL) > 0)
+		svc_clock_run_at(migration->instant.at, renew_terms, migration);
 }
 
 /* (The rule of the row takes terms and price that are left open from the plan.) */
@@ -480,7 +510,7 @@ renew_terms(void *state)
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_subscription SET terms_revision = NULL,"
 		"  plan_id = coalesce($3, plan_id), price = CASE WHEN $4 THEN NULL ELSE price END"
-		" WHERE customer_id = $1 AND id = $2 AND status IN ('trialing', 'active', 'past_due', 'paused')",
+		" WHERE customer_id = $1 AND id = $2",
 		4, {TEXTOID, TEXTOID, TEXTOID, BOOLOID}
 	};
 	Migration  *migration = state;
@@ -490,5 +520,7 @@ renew_terms(void *state)
 
 	if (!migration->carries_usage)
 		svc_plan_forget_usage(&migration->key);
-	svc_lifecycle_write(&update, &statement, values, isnull);
+	if (svc_lifecycle_write(&update, &statement, values, isnull) != 1)
+		svc_gate_report_suppressed(SVC_SUBSCRIPTION, migration->key.id);
+	migration->migrated++;
 }

@@ -397,8 +397,8 @@ complete_addon(SvcRowChange *change, Datum completed, SPITupleTable *given, uint
 static bool
 grants_change(SvcRowChange *change)
 {
-	static SvcColumn *const columns[] = {&plan_id_column, &terms_column, &addons_column,
-	&quantity_column, &billing_cycle_column, &anchor_column};
+	static SvcColumn *const columns[] = {&plan_id_column, &terms_column, &terms_revision_column,
+	&addons_column, &quantity_column, &billing_cycle_column, &anchor_column};
 
 	for (int i = 0; i < lengthof(columns); i++)
 	{
