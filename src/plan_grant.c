@@ -173,7 +173,7 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 	static const SvcDeed grant = {.noun = SVC_ENTITLEMENT, .action = "grant"};
 	static SvcStatement end = {
 		"UPDATE @extschema@.svc_entitlement e SET status = 'revoked'"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial', 'addon') AND status <> 'revoked'"
+		" WHERE customer_id = $1 AND subscription_id = $2 AND source IN ('plan', 'trial', 'addon') AND status NOT IN ('revoked', 'expired')"
 		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_subscription s,"
 		"   @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
 		"   WHERE s.customer_id = $1 AND s.id = $2 AND g.code = e.code"
@@ -191,7 +191,7 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 		"  source = CASE WHEN e.source = 'trial' AND s.status <> 'trialing' THEN 'plan' ELSE e.source END"
 		" FROM @extschema@.svc_subscription s,"
 		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
-		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.status <> 'revoked'"
+		" WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.status NOT IN ('revoked', 'expired')"
 		"  AND s.customer_id = $1 AND s.id = $2 AND g.code = e.code"
 		"  AND CASE WHEN g.addon_id IS NULL THEN e.source IN ('plan', 'trial')"
 		"   ELSE e.source = 'addon' AND e.source_id = g.addon_id END",
@@ -212,7 +212,7 @@ svc_plan_grant(const SvcSubscriptionKey *key)
 		"  @extschema@.svc_terms_grants(s.terms, s.quantity, s.billing_cycle, s.addons) g"
 		" WHERE s.customer_id = $1 AND s.id = $2"
 		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_entitlement e"
-		"   WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.code = g.code AND e.status <> 'revoked'"
+		"   WHERE e.customer_id = $1 AND e.subscription_id = $2 AND e.code = g.code AND e.status NOT IN ('revoked', 'expired')"
 		"    AND CASE WHEN g.addon_id IS NULL THEN e.source IN ('plan', 'trial')"
 		"     ELSE e.source = 'addon' AND e.source_id = g.addon_id END)"
 		" ORDER BY g.code, g.addon_id",

@@ -120,7 +120,7 @@ find_period(Billing *billing)
 		"SELECT s.current_period_start::timestamptz, s.current_period_end::timestamptz,"
 		"  coalesce(s.trial_end, s.started_at, s.current_period_start)::timestamptz,"
 		"  s.billing_anchor::timestamptz, s.billing_cycle::text, coalesce(k.timezone, 'UTC')::text,"
-		"  coalesce(s.current_period_start < s.trial_end, false), s.trial_start::timestamptz, s.trial_end::timestamptz"
+		"  coalesce(s.current_period_end <= s.trial_end, false), s.trial_start::timestamptz, s.trial_end::timestamptz"
 		" FROM @extschema@.svc_subscription s JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
 		" WHERE s.customer_id = $1 AND s.id = $2",
 		2, {TEXTOID, TEXTOID}

@@ -49,6 +49,9 @@
 
 #define ADDONS_MAX		100
 
+/* No two time zones are farther apart. */
+#define ZONE_DRIFT_MAX	(30 * USECS_PER_HOUR)
+
 static SvcColumn id_column = {"id"};
 static SvcColumn customer_id_column = {"customer_id"};
 static SvcColumn status_column = {"status"};
@@ -87,8 +90,11 @@ static SvcColumn scheduled_columns[] = {
 static bool catch_up(Datum customer_id, Datum id, SvcInstant instant);
 static void check(SvcRowChange *change);
 static void check_quantity(SvcRowChange *change);
+static void check_instants(SvcRowChange *change);
 static void check_schedule(SvcRowChange *change);
+static void move_with(SvcRowChange *change, SvcColumn *column, SvcColumn *other);
 static void suit_plan(SvcRowChange *change);
+static bool cycle_changes(SvcRowChange *change);
 static bool plan_changes(SvcRowChange *change);
 static bool keeps_promise(SvcRowChange *change);
 static void default_text(SvcRowChange *change, SvcColumn *column, const char *value);
@@ -156,10 +162,11 @@ check(SvcRowChange *change)
 
 	svc_call_begin(&call, change->fcinfo);
 	check_quantity(change);
+	check_instants(change);
 	check_schedule(change);
 	if (plan_changes(change))
 		suit_plan(change);
-	if (change->is_insert || svc_row_column_differs(change, &addons_column))
+	if (change->is_insert || svc_row_column_differs(change, &addons_column) || cycle_changes(change))
 		complete_addons(change);
 	if (grants_change(change))
 		list_entitlements(change);
@@ -181,6 +188,31 @@ check_quantity(SvcRowChange *change)
 				 errhint("Cancel the subscription to end it.")));
 }
 
+/* A period, or a trial, that never begins or ends is told by null. */
+static void
+check_instants(SvcRowChange *change)
+{
+	static const struct
+	{
+		SvcColumn  *column;
+		const char *name;
+	}			instants[] = {
+		{&started_at_column, "started_at"}, {&trial_start_column, "trial_start"},
+		{&trial_end_column, "trial_end"}, {&anchor_column, "billing_anchor"},
+		{&period_start_column, "current_period_start"}, {&period_end_column, "current_period_end"},
+	};
+
+	for (int i = 0; i < lengthof(instants); i++)
+	{
+		if (TIMESTAMP_NOT_FINITE(svc_row_new_instant(change, instants[i].column, 0)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s of a subscription must be finite", instants[i].name),
+					 errdetail("It is %s.", timestamptz_to_str(svc_row_new_instant(change, instants[i].column, 0))),
+					 errhint("Null stands for an instant that is not known.")));
+	}
+}
+
 /*
  * A change of plan is scheduled by functions, which check it; it can be
  * withdrawn by anybody, and is over when the plan changes or the subscription
@@ -198,11 +230,32 @@ check_schedule(SvcRowChange *change)
 									"Use svc_upgrade_subscription() or svc_downgrade_subscription() with at_period_end; null withdraws the change.");
 	if (!isnull && is_open(change) &&
 		(change->is_insert || !svc_row_column_differs(change, &plan_id_column)))
+	{
+		move_with(change, &scheduled_at_column, &period_end_column);
 		return;
+	}
 	svc_row_set(change, &scheduled_plan_column, (Datum) 0, true);
 	svc_row_set(change, &scheduled_at_column, (Datum) 0, true);
 	for (int i = 0; i < lengthof(scheduled_columns); i++)
 		svc_row_set(change, &scheduled_columns[i], (Datum) 0, true);
+}
+
+/* An instant that was set to another one stays with it, if only that is moved. */
+static void
+move_with(SvcRowChange *change, SvcColumn *column, SvcColumn *other)
+{
+	bool		isnull[3];
+	Datum		old;
+	Datum		was;
+	Datum		is;
+
+	if (change->is_insert || svc_row_column_differs(change, column) || !svc_row_column_differs(change, other))
+		return;
+	old = svc_row_old(change, column, &isnull[0]);
+	was = svc_row_old(change, other, &isnull[1]);
+	is = svc_row_new(change, other, &isnull[2]);
+	if (!isnull[0] && !isnull[1] && !isnull[2] && DatumGetTimestampTz(old) == DatumGetTimestampTz(was))
+		svc_row_set(change, column, is, false);
 }
 
 /* Steps 1 and 2. */
@@ -229,8 +282,10 @@ suit_plan(SvcRowChange *change)
 
 	default_text(change, &billing_cycle_column, offer.billing_cycle);
 	default_text(change, &currency_column, offer.currency);
+	/* a price that is left as it was is of the cycle as it was */
 	(void) svc_row_new(change, &price_column, &isnull);
-	if (isnull)
+	if (isnull || (cycle_changes(change) && !svc_row_column_differs(change, &price_column) &&
+				   !keeps_promise(change)))
 		svc_row_set(change, &price_column, offer.price, false);
 	(void) svc_row_new(change, &service_id_column, &isnull);
 	if (offer.has_service &&
@@ -243,6 +298,12 @@ suit_plan(SvcRowChange *change)
 		svc_row_set(change, &terms_revision_column, Int64GetDatum(offer.revision), false);
 	}
 	check_once(change);
+}
+
+static bool
+cycle_changes(SvcRowChange *change)
+{
+	return !change->is_insert && svc_row_column_differs(change, &billing_cycle_column);
 }
 
 /* (Who wants the plan's present terms sets terms_revision to null.) */
@@ -384,6 +445,16 @@ complete_addon(SvcRowChange *change, Datum completed, SPITupleTable *given, uint
 		svc_offer_check_fit(&offer, svc_row_new_text(change, &currency_column));
 		values[4] = offer.terms;
 	}
+	else if (cycle_changes(change))
+	{
+		if (!keeps_promise(change))
+			svc_offer_check_fit(&offer, NULL);
+		if (!svc_row_column_differs(change, &addons_column))
+		{
+			values[3] = offer.price;
+			no_price = false;
+		}
+	}
 	if (no_price)
 		values[3] = is_new ? offer.price : SPI_getbinval(tuple, given->tupdesc, 5, &isnull);
 	if (svc_amount_sign(values[3]) < 0)
@@ -460,6 +531,12 @@ imply(SvcRowChange *change, const char *action)
 		svc_row_imply_now(change, &ended_at_column);
 	else if (svc_row_column_differs(change, &billing_cycle_column))
 		change_cycle(change);
+	if (!change->is_insert && svc_row_new_is(change, &status_column, "trialing"))
+	{
+		/* a trial that is made longer: what is paid begins later */
+		move_with(change, &anchor_column, &trial_end_column);
+		move_with(change, &period_end_column, &trial_end_column);
+	}
 	if (!change->is_insert && svc_row_new_is(change, &status_column, "active") &&
 		svc_row_column_differs(change, &status_column))
 		svc_row_set(change, &dunned_until_column, TimestampTzGetDatum(svc_clock_now()), false);
@@ -563,6 +640,10 @@ renew(SvcRowChange *change)
 	if (!find_cycle(change, &cycle))
 		svc_lifecycle_refuse_change(change, "it has no billing anchor", "Set billing_anchor first.");
 	begin_period(change, end);
+	/* where the customer's time zone has changed, the grid has moved by as much */
+	if (svc_row_new_instant(change, &period_end_column, end) - end <= ZONE_DRIFT_MAX)
+		set_instant(change, &period_end_column,
+					svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, end + ZONE_DRIFT_MAX) + 1));
 }
 
 /*
@@ -582,8 +663,11 @@ take_up(SvcRowChange *change)
 	if (end > now || svc_row_new_is(change, &status_column, "trialing") ||
 		svc_row_column_differs(change, &period_end_column))
 		return;
-	if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN))
+	if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN) &&
+		end == svc_row_new_instant(change, &anchor_column, DT_NOBEGIN))
 		begin_anew(change);
+	else if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN))
+		begin_period(change, now);
 	else if (find_cycle(change, &cycle))
 		begin_period(change, svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, now)));
 }
@@ -674,7 +758,12 @@ next_due(SvcRowChange *change)
 	if (svc_row_new_is(change, &status_column, "trialing"))
 		return Min(Min(scheduled, cancelled), svc_row_new_instant(change, &trial_end_column, DT_NOEND));
 	if (svc_row_new_is(change, &status_column, "active"))
+	{
+		/* without a grid it does not renew */
+		if (svc_row_new_instant(change, &anchor_column, DT_NOEND) == DT_NOEND)
+			end = DT_NOEND;
 		return Min(Min(scheduled, cancelled), end);
+	}
 	if (svc_row_new_is(change, &status_column, "past_due"))
 		return Min(scheduled, cancelled);
 	if (svc_row_new_is(change, &status_column, "paused"))
