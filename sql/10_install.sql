@@ -118,7 +118,7 @@ CREATE FUNCTION svc_install(owner name DEFAULT NULL) RETURNS text
 AS $svc_install$
 DECLARE
     relations CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
-        'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
+        'svc_subscription_period', 'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
         'svc_entitlement_hold',
         'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
         'svc_usage', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];

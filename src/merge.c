@@ -98,6 +98,7 @@ typedef struct Moved
 /* Parents before children. */
 static const Moved moved[] = {
 	{"svc_subscription", "id", PARAM_SUBSCRIPTIONS, true},
+	{"svc_subscription_period", "subscription_id, period_start"},
 	{"svc_order", "id", PARAM_ORDERS, true},
 	{"svc_invoice", "id", PARAM_INVOICES, true},
 	{"svc_entitlement", SVC_GRANT_LOCK_ORDER, PARAM_ENTITLEMENTS, true, .locks_both = true},

@@ -7,7 +7,12 @@
  * code, what was used beyond the limits: the ledger says of each of its rows
  * how much of it that was, so a limit that was raised later does not lower the
  * bill.  Each line is rounded to the digits that the currency has (ISO 4217).
- * Price and terms are the present ones, also for a period that is past.
+ * A period that is over is billed by what was agreed in it
+ * (svc_subscription_period), the current one by what is agreed now.
+ *
+ * An invoice that is a draft still is brought up to date by the next call: what
+ * was used meanwhile is on it, too.  Lines that somebody has added, which name
+ * no plan, stay.
  *
  * Locks: the subscription, so that two calls do not make two invoices.
  *
@@ -25,7 +30,6 @@
 #include "clock.h"
 #include "gate.h"
 #include "lifecycle.h"
-#include "period.h"
 #include "statement.h"
 #include "subscription_due.h"
 
@@ -48,15 +52,17 @@ typedef struct Billing
 	SvcSubscriptionKey key;
 	TimestampTz period_start;
 	TimestampTz period_end;
-	bool		is_trial;		/* the period is free of charge */
+	Datum		agreement;		/* what was agreed in it, as an object */
 	Datum		id;				/* of the invoice */
 } Billing;
 
 static void check_optional_amount(FunctionCallInfo fcinfo, int n, const char *what);
 static void bill(void *state);
 static void find_period(Billing *billing);
+static void read_agreement(Billing *billing);
 static bool find_invoice(Billing *billing);
 static void make_invoice(Billing *billing);
+static void update_draft(Billing *billing);
 static void check_discount(Datum lines, Datum discount, Datum tax);
 static Datum list_lines(Billing *billing);
 pg_noreturn static void report_no_period(const Billing *billing, TimestampTz at);
@@ -101,14 +107,16 @@ check_optional_amount(FunctionCallInfo fcinfo, int n, const char *what)
 				 errhint("Leave it out for none.")));
 }
 
-/* What was made for the period before is what there is. */
 static void
 bill(void *state)
 {
 	Billing    *billing = state;
 
 	find_period(billing);
-	if (!find_invoice(billing))
+	read_agreement(billing);
+	if (find_invoice(billing))
+		update_draft(billing);
+	else
 		make_invoice(billing);
 }
 
@@ -117,44 +125,50 @@ static void
 find_period(Billing *billing)
 {
 	static SvcStatement statement = {
-		"SELECT s.current_period_start::timestamptz, s.current_period_end::timestamptz,"
-		"  coalesce(s.trial_end, s.started_at, s.current_period_start)::timestamptz,"
-		"  s.billing_anchor::timestamptz, s.billing_cycle::text, coalesce(k.timezone, 'UTC')::text,"
-		"  coalesce(s.current_period_end <= s.trial_end, false), s.trial_start::timestamptz, s.trial_end::timestamptz"
-		" FROM @extschema@.svc_subscription s JOIN @extschema@.svc_customer k ON k.id = s.customer_id"
-		" WHERE s.customer_id = $1 AND s.id = $2",
-		2, {TEXTOID, TEXTOID}
+		"SELECT p.period_start, p.period_end FROM (SELECT current_period_start AS period_start,"
+		"   current_period_end AS period_end, $3 IS NULL AS is_asked_for FROM @extschema@.svc_subscription"
+		"   WHERE customer_id = $1 AND id = $2"
+		"  UNION ALL SELECT period_start, period_end, false FROM @extschema@.svc_subscription_period"
+		"   WHERE customer_id = $1 AND subscription_id = $2) p"
+		" WHERE p.is_asked_for AND p.period_start < p.period_end OR p.period_start <= $3 AND $3 < p.period_end"
+		" ORDER BY p.period_start DESC LIMIT 1",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	FunctionCallInfo fcinfo = billing->fcinfo;
-	Datum		values[2] = {billing->key.customer_id, billing->key.id};
-	bool		is_current = PG_ARGISNULL(ARG_IN_PERIOD);
-	TimestampTz at = is_current ? svc_clock_now() : PG_GETARG_TIMESTAMPTZ(ARG_IN_PERIOD);
-	TimestampTz first;
-	SvcCycle	cycle;
-	bool		isnull[4];
-	int64		n;
+	Datum		values[3] = {billing->key.customer_id, billing->key.id, PG_GETARG_DATUM(ARG_IN_PERIOD)};
+	bool		isnull[3] = {false, false, PG_ARGISNULL(ARG_IN_PERIOD)};
 
-	svc_statement_run(&statement, values, NULL);
+	if (svc_statement_run(&statement, values, isnull) == 0)
+		report_no_period(billing, isnull[2] ? svc_clock_now() : DatumGetTimestampTz(values[2]));
 	billing->period_start = DatumGetTimestampTz(svc_statement_value(0, 1, &isnull[0]));
 	billing->period_end = DatumGetTimestampTz(svc_statement_value(0, 2, &isnull[1]));
-	first = DatumGetTimestampTz(svc_statement_value(0, 3, &isnull[2]));
-	cycle.anchor = DatumGetTimestampTz(svc_statement_value(0, 4, &isnull[3]));
-	billing->is_trial = DatumGetBool(svc_statement_value(0, 7, &isnull[2]));
-	if (isnull[0] || isnull[1])
-		report_no_period(billing, at);
-	if (is_current || (billing->period_start <= at && at < billing->period_end))
-		return;
-
-	cycle.zone = pg_tzset(svc_statement_text(0, 6));
-	if (isnull[3] || TIMESTAMP_NOT_FINITE(at) || at < first || at >= billing->period_end || cycle.zone == NULL ||
-		!svc_period_find(svc_statement_text(0, 5), &cycle.period))
-		report_no_period(billing, at);
-	n = svc_cycle_index(&cycle, at);
-	billing->period_end = Min(svc_cycle_boundary(&cycle, n + 1), billing->period_start);
-	billing->period_start = Max(svc_cycle_boundary(&cycle, n), first);
-	billing->is_trial = false;
 }
 
+/* What was agreed in it. */
+static void
+read_agreement(Billing *billing)
+{
+	static SvcStatement statement = {
+		"SELECT to_jsonb(a) FROM (SELECT is_trial, plan_id, quantity, price, currency, terms, addons,"
+		"   (SELECT name FROM @extschema@.svc_plan WHERE id = plan_id) AS description"
+		"  FROM @extschema@.svc_subscription_period WHERE customer_id = $1 AND subscription_id = $2 AND period_start = $3"
+		"  UNION ALL SELECT coalesce(current_period_end <= trial_end, false), plan_id, quantity, price, currency, terms, addons,"
+		"   (SELECT name FROM @extschema@.svc_plan WHERE id = plan_id)"
+		"  FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2 LIMIT 1) a",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {billing->key.customer_id, billing->key.id,
+	TimestampTzGetDatum(billing->period_start)};
+	bool		isnull;
+
+	svc_statement_run(&statement, values, NULL);
+	billing->agreement = svc_statement_value(0, 1, &isnull);
+}
+
+/*
+ * The invoice for the period, if there is one; by the latest snapshot, because
+ * who has let us in may have made it.
+ */
 static bool
 find_invoice(Billing *billing)
 {
@@ -167,7 +181,7 @@ find_invoice(Billing *billing)
 	TimestampTzGetDatum(billing->period_start)};
 	bool		isnull;
 
-	if (svc_statement_run(&statement, values, NULL) == 0)
+	if (svc_statement_read_latest(&statement, values) == 0)
 		return false;
 	billing->id = svc_statement_value(0, 1, &isnull);
 	return true;
@@ -180,15 +194,14 @@ make_invoice(Billing *billing)
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_invoice (customer_id, subscription_id, description, line_items,"
 		"  subtotal, discount, tax, currency, period_start, period_end, due_date)"
-		" SELECT $1, $2, p.name, $3, (SELECT coalesce(sum((l.line ->> 'amount')::numeric), 0)"
-		"   FROM jsonb_array_elements($3) l (line)), $4, $5, s.currency, $6, $7, $8"
-		" FROM @extschema@.svc_subscription s JOIN @extschema@.svc_plan p ON p.id = s.plan_id"
-		" WHERE s.customer_id = $1 AND s.id = $2 RETURNING id::text",
-		8, {TEXTOID, TEXTOID, JSONBOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		" SELECT $1, $2, $9 ->> 'description', $3, (SELECT coalesce(sum((l.line ->> 'amount')::numeric), 0)"
+		"   FROM jsonb_array_elements($3) l (line)), $4, $5, $9 ->> 'currency', $6, $7, $8"
+		" RETURNING id::text",
+		9, {TEXTOID, TEXTOID, JSONBOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
 	};
 	FunctionCallInfo fcinfo = billing->fcinfo;
-	Datum		values[8];
-	bool		isnull[8] = {false};
+	Datum		values[9];
+	bool		isnull[9] = {false};
 
 	values[0] = billing->key.customer_id;
 	values[1] = billing->key.id;
@@ -201,10 +214,32 @@ make_invoice(Billing *billing)
 	values[6] = TimestampTzGetDatum(billing->period_end);
 	values[7] = PG_GETARG_DATUM(ARG_DUE_DATE);
 	isnull[7] = PG_ARGISNULL(ARG_DUE_DATE);
+	values[8] = billing->agreement;
 	if (!isnull[3])
 		check_discount(values[2], values[3], isnull[4] ? svc_amount_from(0) : values[4]);
 	svc_lifecycle_write(&create, &statement, values, isnull);
 	billing->id = svc_statement_value(0, 1, &isnull[0]);
+}
+
+/* Bring a draft up to date. */
+static void
+update_draft(Billing *billing)
+{
+	static const SvcDeed update = {.noun = SVC_INVOICE, .action = "update"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_invoice i SET line_items = n.line_items, period_end = $4,"
+		"  subtotal = (SELECT coalesce(sum((l.line ->> 'amount')::numeric), 0) FROM jsonb_array_elements(n.line_items) l (line))"
+		" FROM (SELECT $3 || coalesce(jsonb_agg(l.line ORDER BY l.n) FILTER (WHERE NOT l.line ? 'plan_id'), '[]') AS line_items"
+		"  FROM @extschema@.svc_invoice d LEFT JOIN LATERAL jsonb_array_elements(d.line_items)"
+		"   WITH ORDINALITY l (line, n) ON true WHERE d.customer_id = $1 AND d.id = $2) n"
+		" WHERE i.customer_id = $1 AND i.id = $2 AND i.status = 'draft'"
+		"  AND (i.line_items IS DISTINCT FROM n.line_items OR i.period_end IS DISTINCT FROM $4)",
+		4, {TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID}
+	};
+	Datum		values[4] = {billing->key.customer_id, billing->id, list_lines(billing),
+	TimestampTzGetDatum(billing->period_end)};
+
+	svc_lifecycle_write(&update, &statement, values, NULL);
 }
 
 /* Nobody is owed anything by an invoice. */
@@ -234,16 +269,17 @@ static Datum
 list_lines(Billing *billing)
 {
 	static SvcStatement statement = {
-		"WITH s AS (SELECT s.*, CASE WHEN upper(s.currency) IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF',"
+		"WITH s AS (SELECT a.*, CASE WHEN upper(a.currency) IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF',"
 		"   'KRW', 'PYG', 'RWF', 'UGX', 'VND', 'VUV', 'XAF', 'XOF', 'XPF') THEN 0"
-		"   WHEN upper(s.currency) IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits"
-		"  FROM @extschema@.svc_subscription s WHERE s.customer_id = $1 AND s.id = $2),"
+		"   WHEN upper(a.currency) IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits"
+		"  FROM jsonb_to_record($5) AS a (is_trial boolean, plan_id text, quantity numeric, price numeric,"
+		"   currency text, terms jsonb, addons jsonb)),"
 		" lines AS ("
-		"  SELECT 1 AS part, s.plan_id AS plan_id, NULL AS code, s.quantity::numeric AS quantity, s.price AS unit_price"
-		"   FROM s WHERE NOT $5"
+		"  SELECT 1 AS part, s.plan_id AS plan_id, NULL AS code, s.quantity AS quantity, s.price AS unit_price"
+		"   FROM s WHERE NOT s.is_trial"
 		"  UNION ALL SELECT 2, a.key, NULL, (a.value ->> 'quantity')::numeric, (a.value ->> 'price')::numeric"
-		"   FROM s, jsonb_each(s.addons) a WHERE NOT $5"
-		"  UNION ALL SELECT 3, e.source_id, e.code, sum(l.overage), (CASE WHEN e.source = 'addon'"
+		"   FROM s, jsonb_each(s.addons) a WHERE NOT s.is_trial"
+		"  UNION ALL SELECT 3, CASE WHEN e.source = 'addon' THEN e.source_id ELSE s.plan_id END, e.code, sum(l.overage), (CASE WHEN e.source = 'addon'"
 		"    THEN s.addons -> e.source_id -> 'terms' ELSE s.terms END ->> 'overage_price')::numeric"
 		"   FROM s JOIN @extschema@.svc_entitlement e ON e.customer_id = $1 AND e.subscription_id = $2"
 		"    JOIN @extschema@.svc_entitlement_ledger l ON l.customer_id = $1 AND l.entitlement_id = e.id"
@@ -255,11 +291,11 @@ list_lines(Billing *billing)
 		"   'amount', round(l.quantity * l.unit_price, s.digits))) ORDER BY l.part, l.plan_id, l.code), '[]')"
 		" FROM s CROSS JOIN lines l LEFT JOIN @extschema@.svc_plan p ON p.id = l.plan_id"
 		" WHERE l.code IS NULL OR (l.quantity > 0 AND l.unit_price > 0)",
-		5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
+		5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
 	};
 	Datum		values[5] = {billing->key.customer_id, billing->key.id,
 		TimestampTzGetDatum(billing->period_start), TimestampTzGetDatum(billing->period_end),
-	BoolGetDatum(billing->is_trial)};
+	billing->agreement};
 	bool		isnull;
 
 	svc_statement_run(&statement, values, NULL);
@@ -273,5 +309,5 @@ report_no_period(const Billing *billing, TimestampTz at)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("subscription \"%s\" has no billing period then", TextDatumGetCString(billing->key.id)),
 			 errdetail("It was asked for the period of %s.", timestamptz_to_str(at)),
-			 errhint("Billing periods begin with the subscription, or the end of its trial, and end with the current one.")));
+			 errhint("Pass an instant of the current period, or of one that the subscription has had.")));
 }

@@ -109,6 +109,7 @@ static void begin_trial(SvcRowChange *change);
 static void end_trial(SvcRowChange *change);
 static void renew(SvcRowChange *change);
 static void take_up(SvcRowChange *change);
+static bool is_paid_for(SvcRowChange *change);
 static void change_cycle(SvcRowChange *change);
 static void begin_anew(SvcRowChange *change);
 static void begin_period(SvcRowChange *change, TimestampTz start);
@@ -116,6 +117,7 @@ static bool find_cycle(SvcRowChange *change, SvcCycle *cycle);
 static void derive_columns(SvcRowChange *change);
 static TimestampTz next_due(SvcRowChange *change);
 static void conclude(SvcRowChange *change, const char *action);
+static void keep_period(SvcRowChange *change, const SvcSubscriptionKey *key);
 static bool changes_grants(SvcRowChange *change);
 static bool is_open(SvcRowChange *change);
 static void set_instant(SvcRowChange *change, SvcColumn *column, TimestampTz at);
@@ -663,13 +665,34 @@ take_up(SvcRowChange *change)
 	if (end > now || svc_row_new_is(change, &status_column, "trialing") ||
 		svc_row_column_differs(change, &period_end_column))
 		return;
-	if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN) &&
-		end == svc_row_new_instant(change, &anchor_column, DT_NOBEGIN))
-		begin_anew(change);
-	else if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN))
-		begin_period(change, now);
+	if (end == svc_row_new_instant(change, &trial_end_column, DT_NOBEGIN))
+	{
+		if (!is_paid_for(change))
+			svc_lifecycle_refuse_change(change, "its trial is over, and the customer has no payment method",
+										"Set payment_method of the customer, or expire the subscription.");
+		if (end == svc_row_new_instant(change, &anchor_column, DT_NOBEGIN))
+			begin_anew(change);
+		else
+			begin_period(change, now);
+	}
 	else if (find_cycle(change, &cycle))
 		begin_period(change, svc_cycle_boundary(&cycle, svc_cycle_index(&cycle, now)));
+}
+
+/* It costs nothing, or the customer can pay. */
+static bool
+is_paid_for(SvcRowChange *change)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 AND (payment_method IS NOT NULL OR $2 = 0)",
+		2, {TEXTOID, NUMERICOID}
+	};
+	Datum		values[2];
+	bool		isnull[2];
+
+	values[0] = svc_row_new(change, &customer_id_column, &isnull[0]);
+	values[1] = svc_row_new(change, &price_column, &isnull[1]);
+	return svc_statement_run(&statement, values, isnull) > 0;
 }
 
 /* Another billing cycle begins at once; that of a trial, at its end. */
@@ -799,10 +822,42 @@ conclude(SvcRowChange *change, const char *action)
 		if (is_paused)
 			svc_plan_suspend(&key);
 	}
+	if (!change->is_insert)
+		keep_period(change, &key);
 	svc_plan_note_usage(&key);
 	if (changes_grants(change))
 		svc_plan_note_change(key.customer_id);
 	svc_call_end(&call);
+}
+
+/*
+ * Keep what was agreed in a period that is over, or that the row leaves, as it
+ * was until then, for its invoice.  The first change after its end tells.
+ */
+static void
+keep_period(SvcRowChange *change, const SvcSubscriptionKey *key)
+{
+	static SvcStatement statement = {
+		"INSERT INTO @extschema@.svc_subscription_period (customer_id, subscription_id, period_start, period_end,"
+		"  is_trial, plan_id, quantity, price, currency, terms, addons)"
+		" SELECT $1, $2, $3, p.period_end, coalesce($4 <= $5, false), $6, $7, $8, $9, $10, $11"
+		" FROM (SELECT CASE WHEN $12 > $3 THEN least($4, $12) ELSE $4 END AS period_end) p"
+		" ON CONFLICT DO NOTHING",
+		12, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, NUMERICOID,
+		TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID}
+	};
+	static SvcColumn *const columns[] = {&period_start_column, &period_end_column, &trial_end_column,
+		&plan_id_column, &quantity_column, &price_column, &currency_column, &terms_column,
+	&addons_column};
+	Datum		values[12] = {key->customer_id, key->id};
+	bool		isnull[12] = {false};
+
+	for (int i = 0; i < lengthof(columns); i++)
+		values[i + 2] = svc_row_old(change, columns[i], &isnull[i + 2]);
+	values[11] = svc_row_new(change, &period_start_column, &isnull[11]);
+	if (!isnull[2] && !isnull[3] &&
+		(DatumGetTimestampTz(values[3]) <= svc_clock_now() || svc_row_column_differs(change, &period_start_column)))
+		svc_statement_run(&statement, values, isnull);
 }
 
 /*

@@ -162,6 +162,7 @@ my %same = (
 		WHERE l.kind <> 'reset'
 		ORDER BY l.customer_id, e.subscription_id, l.occurred_at, l.kind, e.code, e.source, e.created_at, l.line, l.amount},
 	'invoices' => q{SELECT to_jsonb(i) - '{id,number,updated_at}'::text[] FROM svc_invoice i ORDER BY customer_id, subscription_id, period_start, created_at, status},
+	'periods' => 'SELECT * FROM svc_subscription_period p ORDER BY customer_id, subscription_id, period_start',
 	'events of subscriptions' => q{SELECT customer_id, entity_id, revision, event, action, from_status, to_status, changes
 		FROM svc_event WHERE noun = 'subscription' ORDER BY customer_id, entity_id, revision},
 );
