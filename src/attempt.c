@@ -69,11 +69,15 @@ svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum custome
 	return done;
 }
 
-/* Not a cancel, a shutdown, or a server that cannot go on. */
+/*
+ * Not a cancel, a shutdown, or a server that cannot go on; nor what a new
+ * transaction, with a new snapshot, would not meet.
+ */
 static bool
 is_for_us(const ErrorData *error)
 {
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION &&
+	return error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR;
 }

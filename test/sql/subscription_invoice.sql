@@ -112,6 +112,38 @@ SELECT svc_resume_subscription('zoe', 'z', at => '2027-06-02Z'), svc_mark_past_d
 UPDATE svc_invoice SET status = 'void' WHERE id = :'zoes';
 SELECT status FROM svc_subscription WHERE id = 'z';
 
+-- a period that is over is billed by what was agreed in it, also when plan,
+-- cycle and anchor are others now; what went by in a pause is no period
+SELECT svc_create_customer('{"id": "tim", "name": "Tim", "status": "active", "payment_method": "card"}'),
+       svc_create_subscription('tim', 'pro', trial_days => 0, properties => '{"id": "t"}', at => '2027-01-15Z') \g /dev/null
+SELECT overage FROM svc_consume_entitlement('tim', 'api_calls', 300, at => '2027-01-20Z');
+SELECT svc_downgrade_subscription('tim', 't', 'extra', at_period_end => true, at => '2027-01-21Z');
+SELECT svc_upgrade_subscription('tim', 't', 'extra', billing_cycle => 'yearly', at => '2027-03-03Z');
+SELECT svc_pause_subscription('tim', 't', at => '2027-03-10Z'), svc_resume_subscription('tim', 't', at => '2029-06-10Z');
+SELECT period_start, period_end, is_trial, plan_id, quantity, price FROM svc_subscription_period WHERE subscription_id = 't' ORDER BY 1;
+SELECT svc_create_invoice_for('tim', 't', p, at => '2029-06-11Z') FROM unnest(ARRAY['2027-01-16Z', '2027-02-20Z', '2027-03-04Z', '2029-06-10Z']::timestamptz[]) p \g /dev/null
+SELECT period_start, period_end, description, total FROM svc_invoice WHERE subscription_id = 't' ORDER BY 1;
+SELECT raises($$SELECT svc_create_invoice_for('tim', 't', '2028-05-01Z', at => '2029-06-11Z')$$);
+SELECT raises($$UPDATE svc_subscription_period SET price = 1 WHERE subscription_id = 't'$$);
+-- a draft is brought up to date, but for the lines that somebody has added
+SELECT svc_create_subscription('tim', 'pro', trial_days => 0, properties => '{"id": "u"}', at => '2030-01-01Z'),
+       svc_create_invoice_for('tim', 'u', discount => 5, at => '2030-01-30Z') AS draft \gset
+SELECT svc_update_invoice('tim', :'draft', jsonb_build_object('line_items', line_items || '[{"description": "Setup", "amount": 15}]')) FROM svc_invoice WHERE id = :'draft';
+SELECT overage FROM svc_consume_entitlement('tim', 'api_calls', 300, at => '2030-01-31Z');
+SELECT svc_create_invoice_for('tim', 'u', '2030-01-30Z', at => '2030-02-02Z') = :'draft' AS same;
+SELECT * FROM lines(:'draft');
+SELECT subtotal, discount, total FROM svc_invoice WHERE id = :'draft';
+SELECT svc_finalize_invoice('tim', :'draft', at => '2030-02-02Z');
+SELECT overage FROM svc_consume_entitlement('tim', 'api_calls', 300, at => '2030-02-03Z');
+SELECT svc_create_invoice_for('tim', 'u', '2030-01-30Z', at => '2030-02-03Z') = :'draft' AS same;
+SELECT revision, event FROM svc_event WHERE entity_id = :'draft' ORDER BY 1;
+-- nothing to pay: never overdue
+SELECT svc_create_plan('{"id": "free", "name": "Free", "price": 0}'), svc_create_subscription('tim', 'free', properties => '{"id": "f"}', at => '2030-01-01Z') \g /dev/null
+SELECT svc_create_invoice_for('tim', 'f', due_date => '2030-01-10Z', at => '2030-01-02Z') AS nothing \gset
+SELECT svc_finalize_invoice('tim', :'nothing', at => '2030-01-02Z');
+SELECT * FROM run_due('2030-01-20Z');
+SELECT i.status, i.total, s.status FROM svc_invoice i JOIN svc_subscription s ON s.id = i.subscription_id WHERE i.id = :'nothing';
+
 -- refused
 SELECT c, raises('SELECT svc_create_invoice_for(' || c || ')') FROM unnest(ARRAY[
     $$'ada', 'missing'$$, $$'nobody', 's'$$, $$NULL, 's'$$, $$'ada', NULL$$, $$'ada', 's', '2026-12-31Z'$$, $$'ada', 's', '2099-12-31Z'$$,
