@@ -94,7 +94,7 @@ RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_preview_subscription_change';
 COMMENT ON FUNCTION svc_preview_subscription_change(text, text, text, integer, boolean, text, timestamptz) IS
-'What a change of plan would do to what the plan of a subscription grants, without doing it, a row per code. effect: granted, revoked, changed or kept. Limits and what remains are Infinity without a limit, null where nothing is counted. carried: what was used and counts under the new plan; lost: what could be used before and not after; exceeded: how much of what is used or held is beyond the new limit. quantity and billing_cycle: null for the present ones. at: null is the start of the transaction. Raises SV008 for an unknown subscription or plan, 22004 for null ids. Takes no lock.';
+'What a change of plan would do to what the plan of a subscription grants, without doing it, a row per code. effect: granted, revoked, changed or kept. Limits and what remains are Infinity without a limit, null where nothing is counted. carried: what was used and counts under the new plan; lost: what could be used before and not after; exceeded: how much of what is used or held is beyond the new limit. quantity and billing_cycle: null for the present ones. at: null is the start of the transaction. Raises SV008 for an unknown subscription or plan, 22004 for null ids, 22023 for a quantity below 1 or an unknown cycle. Takes no lock.';
 
 CREATE FUNCTION svc_migrate_subscribers(
     plan_id text, to_plan_id text DEFAULT NULL, with_price boolean DEFAULT false,

@@ -21,8 +21,6 @@
 #include "offer.h"
 #include "statement.h"
 
-static void check_cycle(const char *billing_cycle);
-
 /*
  * Read a plan as an offer for a billing cycle, NULL for its own; false when
  * there is no such plan.  Raises 22023 when there is no such cycle.
@@ -46,7 +44,7 @@ svc_offer_read(SvcOffer *offer, Datum plan_id, const char *billing_cycle)
 	Datum		values[2] = {plan_id, billing_cycle == NULL ? (Datum) 0 : CStringGetTextDatum(billing_cycle)};
 	bool		isnull[2] = {false, billing_cycle == NULL};
 
-	check_cycle(billing_cycle);
+	svc_offer_check_cycle(billing_cycle);
 	if (svc_statement_run(&statement, values, isnull) == 0)
 		return false;
 	offer->plan_id = plan_id;
@@ -65,8 +63,9 @@ svc_offer_read(SvcOffer *offer, Datum plan_id, const char *billing_cycle)
 	return true;
 }
 
-static void
-check_cycle(const char *billing_cycle)
+/* Is it a billing cycle, or NULL? */
+void
+svc_offer_check_cycle(const char *billing_cycle)
 {
 	if (billing_cycle != NULL && strcmp(billing_cycle, "monthly") != 0 &&
 		strcmp(billing_cycle, "quarterly") != 0 && strcmp(billing_cycle, "yearly") != 0)

@@ -30,6 +30,7 @@ typedef struct SvcOffer
 } SvcOffer;
 
 extern bool svc_offer_read(SvcOffer *offer, Datum plan_id, const char *billing_cycle);
+extern void svc_offer_check_cycle(const char *billing_cycle);
 extern TimestampTz svc_offer_trial_end(Datum customer_id, Datum plan_id, TimestampTz start, int32 days);
 extern void svc_offer_check_open(const SvcOffer *offer);
 extern void svc_offer_check_fit(const SvcOffer *offer, const char *currency);

@@ -21,6 +21,10 @@
  * which writes nothing, sees what has ended as ended, and goes on by the old
  * terms where these change.
  *
+ * What cannot be written, because a user's trigger refuses it, keeps nobody from
+ * consuming, giving back or paying (attempt.c), only from changing this very
+ * subscription.  A consume sees what has ended as a check does, then.
+ *
  * Locks: the subscription, FOR NO KEY UPDATE, then its grants, then the
  * customer.  A consume comes here with grants locked already, in the wrong order;
  * so it takes only those subscriptions that nobody else has locked, and waits

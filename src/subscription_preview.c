@@ -24,6 +24,7 @@
 #include "catalog.h"
 #include "gate.h"
 #include "grant.h"
+#include "offer.h"
 #include "statement.h"
 
 #define PREVIEW_COLUMNS		12
@@ -149,9 +150,17 @@ svc_preview_subscription_change(PG_FUNCTION_ARGS)
 	values[2] = svc_argument_id(fcinfo, 2, "plan id");
 	values[3] = PG_GETARG_DATUM(3);
 	isnull[3] = PG_ARGISNULL(3);
+	if (!isnull[3] && DatumGetInt32(values[3]) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("quantity must be greater than 0"),
+				 errdetail("It is %d.", DatumGetInt32(values[3])),
+				 errhint("Leave it out for the present one.")));
 	carries_usage = svc_argument_bool(fcinfo, 4, "carry_usage");
 	values[4] = PG_GETARG_DATUM(5);
 	isnull[4] = PG_ARGISNULL(5);
+	if (!isnull[4])
+		svc_offer_check_cycle(TextDatumGetCString(values[4]));
 	at = svc_argument_at(fcinfo, 6);
 	InitMaterializedSRF(fcinfo, 0);
 

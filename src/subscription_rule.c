@@ -17,7 +17,8 @@
  *	   which time alone changes the row (subscription_due.c).
  *
  * In the AFTER trigger the grants follow (plan_grant.c): what the terms say is
- * granted, suspended, resumed or revoked.
+ * granted, suspended, resumed or revoked.  And what was agreed in a period that is
+ * over is kept (svc_subscription_period), for its invoice.
  *
  * Locks: the subscription, which the statement has, and its plans, FOR SHARE;
  * then its grants, in the order in which consumes lock them; then the customer,

@@ -234,6 +234,7 @@ SELECT c, raises('SELECT svc_' || c || ')') FROM unnest(ARRAY[
     $$upgrade_subscription('eve', 'later', 'pro'$$, $$cancel_subscription('ada', 's', NULL$$,
     $$pause_subscription('ada', 's', at => '2028-01-01Z'$$, $$renew_subscription('ada', 's', at => '-infinity'$$,
     $$preview_subscription_change('ada', 'missing', 'pro'$$, $$preview_subscription_change('ada', 's', 'missing'$$, $$preview_subscription_change('ada', 's', NULL$$,
+    $$preview_subscription_change('ada', 's', 'pro', -5$$, $$preview_subscription_change('ada', 's', 'pro', billing_cycle => 'daily'$$,
     $$migrate_subscribers('missing'$$, $$migrate_subscribers('pro', 'gone'$$, $$migrate_subscribers('pro', max_rows => 0$$, $$plan_terms('missing'$$]) c;
 SELECT raises($$SELECT svc_pause_subscription('ada', 's', at => '4000-01-01Z')$$), raises($$SELECT svc_pause_subscription('bob', 'nothing', at => '290000-01-01Z')$$);
 SELECT raises($$INSERT INTO svc_subscription (customer_id, plan_id) VALUES ('bob', 'free')$$);
