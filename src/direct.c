@@ -6,9 +6,10 @@
  * Through an index and the table's access method a row costs a fraction of what
  * a SELECT does by SPI: no plan, no change of role, no portal.  What the
  * executor would do besides is not done; so this is for *plain* tables only,
- * without policies that bind the owner, partitions, or another access method,
- * with a btree index that begins with the keys.  Whoever finds that a table is
- * not plain runs a SELECT instead, which gives the same rows.
+ * without policies that bind the owner, rules, partitions, heirs, another access
+ * method or rows on another server, with a btree index that begins with the keys.
+ * Whoever finds that a table is not plain runs a SELECT instead, which gives the
+ * same rows.
  *
  * Rows are those of the snapshot of the calling query.  A privilege is not looked
  * at: as everywhere in svc, EXECUTE on the function is the gate.
@@ -29,6 +30,7 @@
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
+#include "utils/reltrigger.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -41,6 +43,7 @@ bool		svc_direct_access = true;
 static bool open_table(SvcDirectScan *scan, SvcDirectTable *table);
 static void look_up(SvcDirectTable *table, Relation rel);
 static bool is_plain_table(Relation rel);
+static bool is_distributed(Relation rel);
 static AttrNumber find_column(TupleDesc desc, const SvcColumn *column);
 static Oid	find_index(Relation rel, const SvcDirectTable *table);
 static bool has_keys(Relation index, Relation rel, const SvcDirectTable *table);
@@ -139,8 +142,29 @@ is_plain_table(Relation rel)
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!rel->rd_rel->relispartition &&
+		!rel->rd_rel->relhassubclass &&
 		!rel->rd_rel->relhasrules &&
-		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity);
+		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
+		!is_distributed(rel);
+}
+
+/*
+ * Has another extension put triggers of its own on the table, which are internal,
+ * but no constraint's?  So does Citus with a table whose rows are elsewhere.
+ */
+static bool
+is_distributed(Relation rel)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (trigger->tgisinternal && !OidIsValid(trigger->tgconstraint))
+			return true;
+	}
+	return false;
 }
 
 /* The number of a column of this name and type; 0: the table has none. */
