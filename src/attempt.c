@@ -71,12 +71,14 @@ svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum custome
 
 /*
  * Not a cancel, a shutdown, or a server that cannot go on; nor what a new
- * transaction, with a new snapshot, would not meet.
+ * transaction would not meet: a serialization failure, a deadlock, a lock that
+ * took too long.
  */
 static bool
 is_for_us(const ErrorData *error)
 {
-	return error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE &&
+	return error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_TRANSACTION_ROLLBACK &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR;

@@ -135,8 +135,9 @@ svc_booking_catch_up(const SvcRequest *request, SvcGrantSet *set)
 
 		svc_booking_renew(request->customer_id, grant);
 		(void) svc_booking_lapse(request->customer_id, grant);
-		if (grant->state == SVC_EXPIRED && strcmp(grant->status, "expired") != 0 &&
-			!request->instant.given)
+		/* (not one that is seen as ended, because its subscription is) */
+		if (grant->valid_until <= grant->at && strcmp(grant->status, "expired") != 0 &&
+			grant->state == SVC_EXPIRED && !request->instant.given)
 		{
 			svc_booking_expire(request->customer_id, grant);
 			grant->status = "expired";

@@ -135,7 +135,7 @@ static void read_parts(Parts *parts, Jsonb *amounts);
 static int	compare_parts(const void *a, const void *b);
 static bool attempt_parts(SvcRequest *request, void *state, Datum *answer);
 static bool lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again);
-static void lock_parts(SvcRequest *request, Parts *parts, bool has_pools);
+static void lock_parts(SvcRequest *request, Parts *parts, const SvcGate *gate);
 static bool need_pot(const Parts *parts);
 static void lock_pot(SvcRequest *request, Parts *parts);
 static void describe_parts(Parts *parts, bool allowed);
@@ -458,6 +458,7 @@ svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set, SvcDecision *
 		if (look_again)
 			continue;
 		set->lacks_pools = gate.has_pools;
+		see_ended(request, &gate, set);
 		if (gate.reason == SVC_OK && svc_pool_is_needed(set, request->amount))
 			svc_pool_add(set, request->customer_id, request->code, request->instant,
 						 SVC_GRANT_LOCK_USABLE);
@@ -678,7 +679,7 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 	bool		any_again = false;
 
 	svc_grant_gate(&gate, request->customer_id, false);
-	lock_parts(request, parts, gate.has_pools);
+	lock_parts(request, parts, &gate);
 	if (svc_consume_read_gate(request, true, &gate) && may_look_again)
 		return true;
 	if (gate.reason == SVC_OK)
@@ -705,9 +706,9 @@ lock_and_decide_parts(SvcRequest *request, Parts *parts, bool may_look_again)
 
 /* Step 2: codes without pools first; then the pot, if anybody needs it. */
 static void
-lock_parts(SvcRequest *request, Parts *parts, bool has_pools)
+lock_parts(SvcRequest *request, Parts *parts, const SvcGate *gate)
 {
-	parts->pool_code_count = has_pools ? svc_pool_codes(request->customer_id, &parts->pool_codes) : 0;
+	parts->pool_code_count = gate->has_pools ? svc_pool_codes(request->customer_id, &parts->pool_codes) : 0;
 	for (int i = 0; i < parts->count; i++)
 	{
 		Part	   *part = &parts->parts[i];
@@ -720,7 +721,9 @@ lock_parts(SvcRequest *request, Parts *parts, bool has_pools)
 			continue;
 		svc_grant_find(&part->set, request->customer_id, part->code, request->instant,
 					   SVC_GRANT_LOCK_USABLE);
-		part->set.lacks_pools = has_pools;
+		part->set.lacks_pools = gate->has_pools;
+		request->code = part->code;
+		see_ended(request, gate, &part->set);
 	}
 	memset(&parts->pot, 0, sizeof(parts->pot));
 	if (parts->pool_code_count > 0 && need_pot(parts))

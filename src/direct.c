@@ -216,7 +216,8 @@ has_keys(Relation index, Relation rel, const SvcDirectTable *table)
 	for (int i = 0; i < table->key_count; i++)
 	{
 		if (index->rd_index->indkey.values[i] != find_column(RelationGetDescr(rel), &table->keys[i]) ||
-			index->rd_opfamily[i] != TEXT_BTREE_FAM_OID)
+			index->rd_opfamily[i] != TEXT_BTREE_FAM_OID ||
+			index->rd_indcollation[i] != TupleDescAttr(RelationGetDescr(rel), index->rd_index->indkey.values[i] - 1)->attcollation)
 			return false;
 	}
 	return true;

@@ -9,12 +9,13 @@
  * events come in time, and so that tables and indexes say what is so.
  *
  * Locks: each task takes the rows that are due, oldest first, and skips those
- * that somebody else has locked; so several can run at once, and none waits.
- * A row that is skipped is done by who has it, or the next time.  The rows stay
- * locked until the end of the transaction: keep max_rows small.  An invoice is
- * locked before its subscription, a subscription before its grants.  A
- * subscription, or an invoice, that cannot be done stays for the next time and
- * keeps no other back (attempt.c).
+ * that somebody else has locked; so several can run at once, and none waits for
+ * another.  A row that is skipped is done by who has it, or the next time.  The
+ * rows stay locked until the end of the transaction: keep max_rows small.  An
+ * invoice is locked before its subscription, a subscription before its grants,
+ * and only for a change of these: all that will change at once, in the order of
+ * consumes (plan_grant.c).  A row that cannot be done stays for the next time
+ * and keeps no other back (attempt.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -83,7 +84,9 @@ static SvcStatement overdue_invoices = {
 };
 
 static SvcStatement due_subscriptions = {
-	"SELECT customer_id::text, id::text, due_at::timestamptz FROM @extschema@.svc_subscription"
+	"SELECT customer_id::text, id::text, due_at::timestamptz,"
+	"  status = 'trialing' OR cancel_at_period_end OR scheduled_plan_id IS NOT NULL"
+	" FROM @extschema@.svc_subscription"
 	" WHERE due_at <= $1 AND (due_at, customer_id, id) > ($3, $4, $5)"
 	" ORDER BY due_at, customer_id, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 	5, {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
@@ -100,14 +103,14 @@ static SvcStatement used_subscriptions = {
 
 static void attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows,
 						 void (*work) (void *state), SvcNoun noun, Done *done);
+static void lock_grants(SPITupleTable *due, uint64 rows);
 static void mark_overdue(void *state);
 static void catch_up_subscription(void *state);
 static void note_usage(void *state);
 static void write_usage(void *state);
 static void put_task(ReturnSetInfo *result, const char *task, int64 done);
-static void catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at,
-							int32 max_rows, Done *done);
-static void catch_up_grant(Datum customer_id, Datum id, TimestampTz at, Done *done);
+static void catch_up_grants(SvcStatement *statement, TimestampTz at, int32 max_rows, Done *done);
+static void catch_up_grant(void *state);
 
 PG_FUNCTION_INFO_V1(svc_run_due);
 
@@ -130,8 +133,8 @@ svc_run_due(PG_FUNCTION_ARGS)
 	svc_call_begin(&call, fcinfo);
 	attempt_each(&due_subscriptions, at, max_rows, catch_up_subscription, SVC_SUBSCRIPTION, &done);
 	attempt_each(&overdue_invoices, at, max_rows, mark_overdue, SVC_INVOICE, &done);
-	catch_up_grants(fcinfo, &with_lapsed_holds, at, max_rows, &done);
-	catch_up_grants(fcinfo, &due_grants, at, max_rows, &done);
+	catch_up_grants(&with_lapsed_holds, at, max_rows, &done);
+	catch_up_grants(&due_grants, at, max_rows, &done);
 	attempt_each(&used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
 	put_task(result, "end trials", done.subscriptions.trials);
 	put_task(result, "change plans", done.subscriptions.changes);
@@ -177,6 +180,8 @@ attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows, void (*wor
 		values[1] = Int32GetDatum(left);
 		rows = svc_statement_run(statement, values, NULL);
 		due = SPI_tuptable;
+		if (statement == &due_subscriptions)
+			lock_grants(due, rows);
 		for (uint64 row = 0; row < rows; row++)
 		{
 			Turn		turn = {.at = at, .done = done};
@@ -196,6 +201,25 @@ attempt_each(SvcStatement *statement, TimestampTz at, int32 max_rows, void (*wor
 			}
 		}
 	}
+}
+
+/* Those of all subscriptions whose grants will change, at once: plan_grant.c. */
+static void
+lock_grants(SPITupleTable *due, uint64 rows)
+{
+	SvcSubscriptionKey *keys = palloc(rows * sizeof(SvcSubscriptionKey));
+	int			count = 0;
+	bool		isnull;
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		if (!DatumGetBool(SPI_getbinval(due->vals[row], due->tupdesc, 4, &isnull)))
+			continue;
+		keys[count].customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+		keys[count].id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
+		count++;
+	}
+	svc_plan_lock_all_grants(keys, count);
 }
 
 static void
@@ -231,7 +255,6 @@ catch_up_subscription(void *state)
 	svc_subscription_do_due(&key, turn->at, &turn->done->subscriptions);
 }
 
-/* The grants are locked after their subscription, as in all that changes it. */
 static void
 note_usage(void *state)
 {
@@ -247,17 +270,12 @@ write_usage(void *state)
 	Turn	   *turn = state;
 	SvcSubscriptionKey key = {turn->customer_id, turn->id};
 
-	svc_plan_lock_grants(&key);
 	svc_plan_note_usage(&key);
 }
 
-/*
- * Write down what time has done to the grants that a statement finds and locks:
- * a call for each, so that its memory is free again.
- */
+/* Write down what time has done to the grants that a statement finds and locks. */
 static void
-catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at, int32 max_rows,
-				Done *done)
+catch_up_grants(SvcStatement *statement, TimestampTz at, int32 max_rows, Done *done)
 {
 	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
 	uint64		rows = svc_statement_run(statement, values, NULL);
@@ -266,29 +284,34 @@ catch_up_grants(FunctionCallInfo fcinfo, SvcStatement *statement, TimestampTz at
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;
-		SvcCall		call;
+		Turn		turn = {.at = at, .done = done};
+		Done		before = *done;
 
 		CHECK_FOR_INTERRUPTS();
-		svc_call_begin(&call, fcinfo);
-		catch_up_grant(SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull),
-					   SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull), at, done);
-		svc_call_end(&call);
+		turn.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+		turn.id = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
+		if (!svc_attempt(catch_up_grant, &turn, SVC_ENTITLEMENT, turn.customer_id, turn.id))
+		{
+			*done = before;
+			done->failed++;
+		}
 	}
 }
 
 static void
-catch_up_grant(Datum customer_id, Datum id, TimestampTz at, Done *done)
+catch_up_grant(void *state)
 {
+	Turn	   *turn = state;
 	SvcGrant	grant;
 
-	if (!svc_grant_load(&grant, customer_id, id, at))
+	if (!svc_grant_load(&grant, turn->customer_id, turn->id, turn->at))
 		return;
-	done->reset += grant.resets > 0;
-	svc_booking_renew(customer_id, &grant);
-	done->lapsed += svc_booking_lapse(customer_id, &grant);
+	turn->done->reset += grant.resets > 0;
+	svc_booking_renew(turn->customer_id, &grant);
+	turn->done->lapsed += svc_booking_lapse(turn->customer_id, &grant);
 	if (grant.state == SVC_EXPIRED && strcmp(grant.status, "expired") != 0)
 	{
-		svc_booking_expire(customer_id, &grant);
-		done->expired++;
+		svc_booking_expire(turn->customer_id, &grant);
+		turn->done->expired++;
 	}
 }

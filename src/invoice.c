@@ -100,7 +100,8 @@ catch_up(Datum customer_id, Datum id, SvcInstant instant)
 {
 	static SvcStatement statement = {
 		"SELECT greatest(due_date, issued_at)::timestamptz FROM @extschema@.svc_invoice"
-		" WHERE customer_id = $1 AND id = $2 AND status IN ('open', 'sent', 'partial') AND due_date <= $3",
+		" WHERE customer_id = $1 AND id = $2 AND status IN ('open', 'sent', 'partial') AND due_date <= $3"
+		"  AND amount_due > 0",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[3] = {customer_id, id, TimestampTzGetDatum(instant.at)};
@@ -266,7 +267,8 @@ conclude(SvcRowChange *change, const char *action)
 
 	key.customer_id = svc_row_new(change, &customer_id_column, &isnull);
 	key.id = svc_row_new(change, &subscription_id_column, &no_subscription);
-	if (no_subscription)
+	/* (nobody has waited for the payment of a draft) */
+	if (no_subscription || change->is_insert || strcmp(svc_row_old_text(change, &status_column), "draft") == 0)
 		return;
 	svc_call_begin(&call, change->fcinfo);
 	if (strcmp(action, "markOverdue") == 0)

@@ -149,14 +149,36 @@ svc_terms_grants(PG_FUNCTION_ARGS)
 void
 svc_plan_lock_grants(const SvcSubscriptionKey *key)
 {
+	svc_plan_lock_all_grants(key, 1);
+}
+
+/*
+ * Lock those of several, in that same order: who changes more than one
+ * subscription of a customer begins with this.
+ */
+void
+svc_plan_lock_all_grants(const SvcSubscriptionKey *keys, int count)
+{
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_entitlement"
-		" WHERE customer_id = $1 AND subscription_id = $2 ORDER BY " SVC_GRANT_LOCK_ORDER
-		" FOR NO KEY UPDATE",
-		2, {TEXTOID, TEXTOID}
+		" WHERE (customer_id, subscription_id) IN (SELECT * FROM unnest($1, $2))"
+		" ORDER BY customer_id, " SVC_GRANT_LOCK_ORDER " FOR NO KEY UPDATE",
+		2, {TEXTARRAYOID, TEXTARRAYOID}
 	};
+	Datum	   *customer_ids = palloc(count * sizeof(Datum));
+	Datum	   *ids = palloc(count * sizeof(Datum));
+	Datum		values[2];
 
-	run(NULL, &statement, key);
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		customer_ids[i] = keys[i].customer_id;
+		ids[i] = keys[i].id;
+	}
+	values[0] = PointerGetDatum(construct_array(customer_ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	svc_statement_run(&statement, values, NULL);
 }
 
 /*
@@ -313,14 +335,19 @@ svc_plan_note_change(Datum customer_id)
 }
 
 /*
- * Say in the subscription what was used of its grants, which are locked, and in
- * them that it is said.
+ * Say in the subscription what was used of its grants, and in them that it is
+ * said; but not in one that somebody else has locked, who uses it just now.
  */
 void
 svc_plan_note_usage(const SvcSubscriptionKey *key)
 {
 	static const SvcDeed update = {.noun = SVC_SUBSCRIPTION, .action = "update", .counters_only = true};
 	static const SvcDeed count = {.noun = SVC_ENTITLEMENT, .action = "consume", .counters_only = true};
+	static SvcStatement lock = {
+		"SELECT array_agg(g.id) FROM (SELECT id::text FROM @extschema@.svc_entitlement"
+		"  WHERE customer_id = $1 AND subscription_id = $2 AND NOT usage_noted FOR NO KEY UPDATE SKIP LOCKED) g",
+		2, {TEXTOID, TEXTOID}
+	};
 	static SvcStatement usage = {
 		"UPDATE @extschema@.svc_subscription"
 		" SET usage_this_period = @extschema@.svc_subscription_usage(customer_id, id, $3)"
@@ -328,14 +355,18 @@ svc_plan_note_usage(const SvcSubscriptionKey *key)
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	static SvcStatement noted = {
-		"UPDATE @extschema@.svc_entitlement SET usage_noted = true"
-		" WHERE customer_id = $1 AND subscription_id = $2 AND NOT usage_noted",
-		2, {TEXTOID, TEXTOID}
+		"UPDATE @extschema@.svc_entitlement SET usage_noted = true WHERE customer_id = $1 AND id = ANY ($2)",
+		2, {TEXTOID, TEXTARRAYOID}
 	};
 	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
+	Datum		locked[2] = {key->customer_id};
+	bool		none;
 
+	svc_statement_run(&lock, values, NULL);
+	locked[1] = svc_statement_value(0, 1, &none);
 	svc_lifecycle_write(&update, &usage, values, NULL);
-	run(&count, &noted, key);
+	if (!none)
+		svc_lifecycle_write(&count, &noted, locked, NULL);
 }
 
 /* Run a statement about the grants of a subscription; "deed" or plain SQL. */

@@ -18,6 +18,7 @@ typedef struct SvcSubscriptionKey
 } SvcSubscriptionKey;
 
 extern void svc_plan_lock_grants(const SvcSubscriptionKey *key);
+extern void svc_plan_lock_all_grants(const SvcSubscriptionKey *keys, int count);
 extern void svc_plan_grant(const SvcSubscriptionKey *key);
 extern void svc_plan_forget_usage(const SvcSubscriptionKey *key);
 extern void svc_plan_suspend(const SvcSubscriptionKey *key);

@@ -82,6 +82,9 @@ typedef struct CatchUp
 } CatchUp;
 
 static void catch_up(void *state);
+static bool is_due(const SvcSubscriptionKey *key, TimestampTz at);
+static void become_past_due(void *state);
+static void reactivate(void *state);
 static void read_state(State *state, const SvcSubscriptionKey *key);
 static bool same_state(const State *a, const State *b);
 static void take_step(void *work);
@@ -169,18 +172,34 @@ svc_subscription_catch_up_customer(Datum customer_id, TimestampTz at, bool wait)
 		" WHERE customer_id = $1 AND due_at <= $2 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
 		2, {TEXTOID, TIMESTAMPTZOID}
 	};
+	/* only one of those who hold grants may go on to others: the first has all */
+	static SvcStatement first = {
+		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id ="
+		"  (SELECT id FROM @extschema@.svc_subscription WHERE customer_id = $1 AND due_at <= $2 ORDER BY id LIMIT 1)"
+		" FOR NO KEY UPDATE SKIP LOCKED",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
 	Datum		values[2] = {customer_id, TimestampTzGetDatum(at)};
-	uint64		rows = svc_statement_run(wait ? &waiting : &skipping, values, NULL);
-	SPITupleTable *due = SPI_tuptable;
+	SvcSubscriptionKey *keys;
+	uint64		rows;
 	bool		any = false;
+	bool		isnull;
 
+	if (!wait && svc_statement_run(&first, values, NULL) == 0)
+		return false;
+	rows = svc_statement_run(wait ? &waiting : &skipping, values, NULL);
+	keys = palloc(rows * sizeof(SvcSubscriptionKey));
 	for (uint64 row = 0; row < rows; row++)
 	{
-		bool		isnull;
-		SvcSubscriptionKey key = {customer_id, SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
-		CatchUp		work = {&key, at};
+		keys[row].customer_id = customer_id;
+		keys[row].id = svc_statement_value(row, 1, &isnull);
+	}
+	svc_plan_lock_all_grants(keys, rows);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		CatchUp		work = {&keys[row], at};
 
-		any |= svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, customer_id, key.id);
+		any |= svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, customer_id, keys[row].id);
 	}
 	return any;
 }
@@ -207,14 +226,31 @@ svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id)
 		3, {TEXTOID, TEXTOID, TEXTOID}
 	};
 	Datum		values[3] = {key->customer_id, key->id, plan_id};
-	SvcSubscriptionKey other = {key->customer_id};
+	SvcSubscriptionKey keys[2] = {*key, {key->customer_id}};
+	CatchUp		work = {&keys[1], svc_clock_now()};
 	bool		isnull;
 
 	if (svc_statement_run(&statement, values, NULL) == 0)
 		return false;
-	other.id = svc_statement_value(0, 1, &isnull);
-	if (svc_subscription_lock(&other, false))
-		(void) svc_subscription_catch_up(&other, svc_clock_now());
+	keys[1].id = svc_statement_value(0, 1, &isnull);
+	if (is_due(&keys[1], work.at) && svc_subscription_lock(&keys[1], false))
+	{
+		svc_plan_lock_all_grants(keys, 2);
+		/* its trouble is not ours */
+		(void) svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, key->customer_id, keys[1].id);
+	}
+	return svc_statement_run(&statement, values, NULL) > 0;
+}
+
+static bool
+is_due(const SvcSubscriptionKey *key, TimestampTz at)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2 AND due_at <= $3",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(at)};
+
 	return svc_statement_run(&statement, values, NULL) > 0;
 }
 
@@ -246,7 +282,8 @@ svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, Timestamp
 		" JOIN @extschema@.svc_customer k ON k.id = $1"
 		" WHERE e.customer_id = $1 AND (e.code = $2 OR e.costs ? $2) AND s.due_at <= $3"
 		"  AND (s.cancel_at_period_end AND s.current_period_end <= $3"
-		"   OR s.status = 'trialing' AND s.trial_end <= $3 AND s.price > 0 AND k.payment_method IS NULL)",
+		"   OR s.status = 'trialing' AND s.trial_end <= $3 AND k.payment_method IS NULL"
+		"    AND CASE WHEN s.scheduled_at <= s.trial_end THEN s.scheduled_price ELSE s.price END > 0)",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[3] = {customer_id, code, TimestampTzGetDatum(at)};
@@ -267,32 +304,43 @@ svc_subscription_look(SvcGrantSet *set, Datum customer_id, Datum code, Timestamp
 		svc_grant_arrange(set);
 }
 
-/* An invoice of a subscription, which is locked here, is overdue now. */
+/*
+ * An invoice of a subscription, which is locked here, is overdue now.  What
+ * cannot be done to the subscription does not keep it from being so.
+ */
 void
 svc_subscription_unpaid(const SvcSubscriptionKey *key)
+{
+	CatchUp		work = {key, svc_clock_now()};
+
+	if (svc_subscription_lock(key, true))
+		(void) svc_attempt(become_past_due, &work, SVC_SUBSCRIPTION, key->customer_id, key->id);
+}
+
+static void
+become_past_due(void *state)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2"
 		"  AND status = 'active' AND (dunned_until >= $3) IS NOT TRUE",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
+	CatchUp    *work = state;
+	Datum		values[3] = {work->key->customer_id, work->key->id, TimestampTzGetDatum(work->at)};
 
-	if (!svc_subscription_lock(key, true))
-		return;
-	svc_subscription_catch_up(key, svc_clock_now());
+	svc_subscription_catch_up(work->key, work->at);
 	if (svc_statement_run(&statement, values, NULL) > 0)
-		mark_past_due(key);
+		mark_past_due(work->key);
 }
 
 /*
  * An invoice of a subscription, which is locked here, is not owed any more: if
- * it was the last one overdue, the subscription is active again.
+ * it was the last one overdue, the subscription is active again.  What cannot be
+ * done keeps nobody from paying.
  */
 void
 svc_subscription_paid(const SvcSubscriptionKey *key)
 {
-	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "activate"};
 	/* (by the latest snapshot: who has paid the other one may have waited for us) */
 	static SvcStatement unpaid = {
 		"SELECT EXISTS (SELECT FROM @extschema@.svc_invoice"
@@ -300,22 +348,31 @@ svc_subscription_paid(const SvcSubscriptionKey *key)
 		"  OR status IN ('open', 'sent', 'partial') AND due_date <= $3))",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_subscription SET status = 'active'"
-		" WHERE customer_id = $1 AND id = $2 AND status = 'past_due' AND $3 IS NOT NULL",
-		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(svc_clock_now())};
 	CatchUp		work = {key, svc_clock_now()};
+	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(work.at)};
 	bool		isnull;
 
 	if (!svc_subscription_lock(key, true))
 		return;
-	/* what cannot be done keeps nobody from paying */
 	(void) svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, key->customer_id, key->id);
 	svc_statement_read_latest(&unpaid, values);
 	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)))
-		svc_lifecycle_write(&deed, &statement, values, NULL);
+		(void) svc_attempt(reactivate, &work, SVC_SUBSCRIPTION, key->customer_id, key->id);
+}
+
+static void
+reactivate(void *state)
+{
+	static const SvcDeed deed = {.noun = SVC_SUBSCRIPTION, .action = "activate"};
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_subscription SET status = 'active'"
+		" WHERE customer_id = $1 AND id = $2 AND status = 'past_due'",
+		2, {TEXTOID, TEXTOID}
+	};
+	CatchUp    *work = state;
+	Datum		values[2] = {work->key->customer_id, work->key->id};
+
+	svc_lifecycle_write(&deed, &statement, values, NULL);
 }
 
 static void

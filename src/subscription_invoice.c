@@ -21,7 +21,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "amount.h"
@@ -63,6 +65,7 @@ static void read_agreement(Billing *billing);
 static bool find_invoice(Billing *billing);
 static void make_invoice(Billing *billing);
 static void update_draft(Billing *billing);
+static void check_draft(const Billing *billing, Datum lines);
 static void check_discount(Datum lines, Datum discount, Datum tax);
 static Datum list_lines(Billing *billing);
 pg_noreturn static void report_no_period(const Billing *billing, TimestampTz at);
@@ -131,7 +134,7 @@ find_period(Billing *billing)
 		"  UNION ALL SELECT period_start, period_end, false FROM @extschema@.svc_subscription_period"
 		"   WHERE customer_id = $1 AND subscription_id = $2) p"
 		" WHERE p.is_asked_for AND p.period_start < p.period_end OR p.period_start <= $3 AND $3 < p.period_end"
-		" ORDER BY p.period_start DESC LIMIT 1",
+		" ORDER BY p.period_start DESC, p.period_end DESC LIMIT 1",
 		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	FunctionCallInfo fcinfo = billing->fcinfo;
@@ -149,16 +152,17 @@ static void
 read_agreement(Billing *billing)
 {
 	static SvcStatement statement = {
-		"SELECT to_jsonb(a) FROM (SELECT is_trial, plan_id, quantity, price, currency, terms, addons,"
+		"SELECT to_jsonb(a) - 'is_over' FROM (SELECT true AS is_over, is_trial, plan_id, quantity, price, currency, terms, addons,"
 		"   (SELECT name FROM @extschema@.svc_plan WHERE id = plan_id) AS description"
-		"  FROM @extschema@.svc_subscription_period WHERE customer_id = $1 AND subscription_id = $2 AND period_start = $3"
-		"  UNION ALL SELECT coalesce(current_period_end <= trial_end, false), plan_id, quantity, price, currency, terms, addons,"
+		"  FROM @extschema@.svc_subscription_period WHERE customer_id = $1 AND subscription_id = $2"
+		"   AND period_start = $3 AND period_end = $4"
+		"  UNION ALL SELECT false, coalesce(current_period_end <= trial_end, false), plan_id, quantity, price, currency, terms, addons,"
 		"   (SELECT name FROM @extschema@.svc_plan WHERE id = plan_id)"
-		"  FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2 LIMIT 1) a",
-		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+		"  FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2) a ORDER BY a.is_over DESC LIMIT 1",
+		4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {billing->key.customer_id, billing->key.id,
-	TimestampTzGetDatum(billing->period_start)};
+	Datum		values[4] = {billing->key.customer_id, billing->key.id,
+	TimestampTzGetDatum(billing->period_start), TimestampTzGetDatum(billing->period_end)};
 	bool		isnull;
 
 	svc_statement_run(&statement, values, NULL);
@@ -239,7 +243,44 @@ update_draft(Billing *billing)
 	Datum		values[4] = {billing->key.customer_id, billing->id, list_lines(billing),
 	TimestampTzGetDatum(billing->period_end)};
 
+	check_draft(billing, values[2]);
 	svc_lifecycle_write(&update, &statement, values, NULL);
+}
+
+/* Can it be: what somebody has put on it, and its discount? */
+static void
+check_draft(const Billing *billing, Datum lines)
+{
+	static SvcStatement present = {
+		"SELECT jsonb_typeof(line_items) = 'array' AND NOT EXISTS (SELECT FROM jsonb_array_elements("
+		"   CASE jsonb_typeof(line_items) WHEN 'array' THEN line_items ELSE '[]' END) l (line)"
+		"   WHERE jsonb_typeof(line) <> 'object' OR jsonb_typeof(line -> 'amount') NOT IN ('number', 'null')),"
+		"  line_items::text, jsonb_path_query_array(line_items, '$[*] ? (!exists (@.plan_id))')"
+		" FROM @extschema@.svc_invoice WHERE customer_id = $1 AND id = $2 AND line_items IS NOT NULL",
+		2, {TEXTOID, TEXTOID}
+	};
+	static SvcStatement reduction = {
+		"SELECT discount::numeric, coalesce(tax, 0)::numeric, $3 || $4 FROM @extschema@.svc_invoice"
+		" WHERE customer_id = $1 AND id = $2 AND status = 'draft' AND discount > 0",
+		4, {TEXTOID, TEXTOID, JSONBOID, JSONBOID}
+	};
+	Datum		values[4] = {billing->key.customer_id, billing->id, lines};
+	bool		isnull;
+
+	if (svc_statement_run(&present, values, NULL) == 0)
+		values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
+	else
+		values[3] = svc_statement_value(0, 3, &isnull);
+	if (SPI_processed > 0 && !DatumGetBool(svc_statement_value(0, 1, &isnull)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("line_items of invoice \"%s\" must be an array of objects with a number as amount",
+						TextDatumGetCString(billing->id)),
+				 errdetail("They are %s.", svc_statement_text(0, 2)),
+				 errhint("Correct them with svc_update_invoice(), or void the draft.")));
+	if (svc_statement_run(&reduction, values, NULL) > 0)
+		check_discount(svc_statement_value(0, 3, &isnull), svc_statement_value(0, 1, &isnull),
+					   svc_statement_value(0, 2, &isnull));
 }
 
 /* Nobody is owed anything by an invoice. */

@@ -96,6 +96,7 @@ static void check_schedule(SvcRowChange *change);
 static void move_with(SvcRowChange *change, SvcColumn *column, SvcColumn *other);
 static void suit_plan(SvcRowChange *change);
 static bool cycle_changes(SvcRowChange *change);
+static bool is_upgrade(SvcRowChange *change);
 static bool plan_changes(SvcRowChange *change);
 static bool keeps_promise(SvcRowChange *change);
 static void default_text(SvcRowChange *change, SvcColumn *column, const char *value);
@@ -233,10 +234,7 @@ check_schedule(SvcRowChange *change)
 									"Use svc_upgrade_subscription() or svc_downgrade_subscription() with at_period_end; null withdraws the change.");
 	if (!isnull && is_open(change) &&
 		(change->is_insert || !svc_row_column_differs(change, &plan_id_column)))
-	{
-		move_with(change, &scheduled_at_column, &period_end_column);
 		return;
-	}
 	svc_row_set(change, &scheduled_plan_column, (Datum) 0, true);
 	svc_row_set(change, &scheduled_at_column, (Datum) 0, true);
 	for (int i = 0; i < lengthof(scheduled_columns); i++)
@@ -285,10 +283,10 @@ suit_plan(SvcRowChange *change)
 
 	default_text(change, &billing_cycle_column, offer.billing_cycle);
 	default_text(change, &currency_column, offer.currency);
-	/* a price that is left as it was is of the cycle as it was */
+	/* a price that is left as it was is of the cycle as it was, unless a function gives it */
 	(void) svc_row_new(change, &price_column, &isnull);
 	if (isnull || (cycle_changes(change) && !svc_row_column_differs(change, &price_column) &&
-				   !keeps_promise(change)))
+				   !is_upgrade(change)))
 		svc_row_set(change, &price_column, offer.price, false);
 	(void) svc_row_new(change, &service_id_column, &isnull);
 	if (offer.has_service &&
@@ -307,6 +305,14 @@ static bool
 cycle_changes(SvcRowChange *change)
 {
 	return !change->is_insert && svc_row_column_differs(change, &billing_cycle_column);
+}
+
+/* Is it a change of plan by a function?  That tells the price in any case. */
+static bool
+is_upgrade(SvcRowChange *change)
+{
+	return svc_lifecycle_by_function(change) &&
+		(strcmp(change->action, "upgrade") == 0 || strcmp(change->action, "downgrade") == 0);
 }
 
 /* (Who wants the plan's present terms sets terms_revision to null.) */
@@ -452,7 +458,7 @@ complete_addon(SvcRowChange *change, Datum completed, SPITupleTable *given, uint
 	{
 		if (!keeps_promise(change))
 			svc_offer_check_fit(&offer, NULL);
-		if (!svc_row_column_differs(change, &addons_column))
+		if (no_price || !svc_row_column_differs(change, &addons_column))
 		{
 			values[3] = offer.price;
 			no_price = false;
@@ -540,6 +546,8 @@ imply(SvcRowChange *change, const char *action)
 		move_with(change, &anchor_column, &trial_end_column);
 		move_with(change, &period_end_column, &trial_end_column);
 	}
+	/* what is to be done at the period's end, wherever that is now */
+	move_with(change, &scheduled_at_column, &period_end_column);
 	if (!change->is_insert && svc_row_new_is(change, &status_column, "active") &&
 		svc_row_column_differs(change, &status_column))
 		svc_row_set(change, &dunned_until_column, TimestampTzGetDatum(svc_clock_now()), false);
@@ -801,13 +809,17 @@ conclude(SvcRowChange *change, const char *action)
 {
 	SvcSubscriptionKey key;
 	bool		is_paused = svc_row_new_is(change, &status_column, "paused");
+	/* (an upgrade to the same plan may have taken all back: svc_plan_forget_usage()) */
+	bool		grants = grants_change(change) || strcmp(action, "activate") == 0 ||
+		strcmp(action, "upgrade") == 0 || strcmp(action, "downgrade") == 0;
 	bool		isnull;
 	SvcCall		call;
 
 	svc_call_begin(&call, change->fcinfo);
 	key.customer_id = svc_row_new(change, &customer_id_column, &isnull);
 	key.id = svc_row_new(change, &id_column, &isnull);
-	if (!change->is_insert)
+	/* a renewal, which is what happens most, waits for no consume */
+	if (!change->is_insert && (grants || is_paused || !is_open(change) || strcmp(action, "resume") == 0))
 		svc_plan_lock_grants(&key);
 	if (!is_open(change))
 		svc_plan_revoke(&key, strcmp(action, "cancel") == 0 ? "the subscription was cancelled" :
@@ -816,9 +828,7 @@ conclude(SvcRowChange *change, const char *action)
 	{
 		if (strcmp(action, "resume") == 0)
 			svc_plan_resume(&key);
-		/* (an upgrade to the same plan may have taken all back: svc_plan_forget_usage()) */
-		if (grants_change(change) || strcmp(action, "activate") == 0 ||
-			strcmp(action, "upgrade") == 0 || strcmp(action, "downgrade") == 0)
+		if (grants)
 			svc_plan_grant(&key);
 		if (is_paused)
 			svc_plan_suspend(&key);
@@ -856,8 +866,10 @@ keep_period(SvcRowChange *change, const SvcSubscriptionKey *key)
 	for (int i = 0; i < lengthof(columns); i++)
 		values[i + 2] = svc_row_old(change, columns[i], &isnull[i + 2]);
 	values[11] = svc_row_new(change, &period_start_column, &isnull[11]);
-	if (!isnull[2] && !isnull[3] &&
-		(DatumGetTimestampTz(values[3]) <= svc_clock_now() || svc_row_column_differs(change, &period_start_column)))
+	if (isnull[2] || isnull[3])
+		return;
+	if (DatumGetTimestampTz(values[3]) <= svc_clock_now() ||
+		(!isnull[11] && DatumGetTimestampTz(values[2]) < Min(svc_clock_now(), DatumGetTimestampTz(values[11]))))
 		svc_statement_run(&statement, values, isnull);
 }
 

@@ -1,7 +1,8 @@
 -- Billing periods that are over, and what was agreed in them.
 --
 -- A row is written when the subscription first changes after a period's end, or
--- leaves the period before that. Written by svc only.
+-- leaves the period before that. If the end is put off after that, there is one
+-- more row with the end as it was then, which counts. Written by svc only.
 CREATE TABLE IF NOT EXISTS @schema@.svc_subscription_period (
     customer_id text COLLATE "C" NOT NULL,
     subscription_id text COLLATE "C" NOT NULL,
@@ -14,7 +15,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_subscription_period (
     currency text,
     terms jsonb,
     addons jsonb,
-    PRIMARY KEY (customer_id, subscription_id, period_start),
+    PRIMARY KEY (customer_id, subscription_id, period_start, period_end),
     FOREIGN KEY (customer_id, subscription_id) REFERENCES @schema@.svc_subscription (customer_id, id),
     CHECK (period_start < period_end)
 );
