@@ -59,8 +59,11 @@
  *	  after all grants.
  *
  * Which codes have pools changes when somebody defines or undoes one, and a
- * second look may find grants that are new.  A call that runs into just that
- * can still be in a deadlock, which the server resolves.
+ * second look may find grants that are new.  And what is due for subscriptions
+ * is written down with grants of one code locked already: by one consume at a
+ * time, which locks all that will change at once, but a consume of another code
+ * that waits for pools may be in its way (subscription_due.c).  A call that runs
+ * into just that can still be in a deadlock, which the server resolves.
  *
  * Where a code's own grants suffice, its pools are read without a lock, because
  * they count for what remains; where a customer has none, no statement is spent

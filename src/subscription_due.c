@@ -26,10 +26,13 @@
  * subscription.  A consume sees what has ended as a check does, then.
  *
  * Locks: the subscription, FOR NO KEY UPDATE, then its grants, then the
- * customer.  A consume comes here with grants locked already, in the wrong order;
- * so it takes only those subscriptions that nobody else has locked, and waits
- * for one only if it has no grant.  Who has a subscription locked is about to
- * change its grants, and so is waited for there.
+ * customer.  Several subscriptions of a customer: all of them, then the grants of
+ * all in one statement, in the order in which consumes lock them (plan_grant.c).
+ * A consume comes here with grants locked already, in the wrong order; so it takes
+ * only those subscriptions that nobody else has locked, and none if it cannot have
+ * the first of them, so that one such consume at a time waits for more grants.  It
+ * waits for a subscription only if it has no grant: who has a subscription locked
+ * is about to change its grants.
  *
  *-------------------------------------------------------------------------
  */

@@ -150,6 +150,101 @@ SELECT svc_expire_entitlement('eve', id) FROM svc_entitlement WHERE customer_id 
 SELECT svc_update_subscription('eve', 'e', '{"quantity": 2}', at => '2027-08-16Z');
 SELECT code, status FROM svc_entitlement WHERE customer_id = 'eve' AND code = 'sso' ORDER BY 1, 2;
 
+-- a noted change stays at the period's end, wherever that goes
+SELECT svc_create_customer(jsonb_build_object('id', c, 'name', c, 'status', 'active', 'payment_method', 'card'))
+FROM unnest(ARRAY['c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8', 'c9']) c \g /dev/null
+SELECT svc_create_subscription('c1', 'pro', properties => '{"id": "n"}', at => '2027-01-01Z'),
+       svc_downgrade_subscription('c1', 'n', 'starter', at_period_end => true, at => '2027-01-02Z'),
+       svc_update_subscription('c1', 'n', '{"billing_cycle": "yearly"}', at => '2027-01-03Z') \g /dev/null
+SELECT price, current_period_end, scheduled_at FROM svc_subscription WHERE id = 'n';
+SELECT svc_create_subscription('c2', 'trialy', properties => '{"id": "n2"}', at => '2027-01-01Z'),
+       svc_downgrade_subscription('c2', 'n2', 'starter', at_period_end => true, at => '2027-01-02Z'),
+       svc_update_subscription('c2', 'n2', '{"trial_end": "2027-01-25Z"}', at => '2027-01-03Z') \g /dev/null
+SELECT status, trial_end, scheduled_at, due_at FROM svc_subscription WHERE id = 'n2';
+SELECT svc_activate_subscription('c2', 'n2', at => '2027-01-04Z') \g /dev/null
+SELECT status, current_period_end, scheduled_at, due_at FROM svc_subscription WHERE id = 'n2';
+
+-- a price that is given stands, and add-ons follow the billing cycle where theirs is not
+SELECT svc_create_subscription('c3', 'pro', addons => '{"storage": 1}', properties => '{"id": "y"}', at => '2027-01-01Z'),
+       svc_update_subscription('c3', 'y', '{"billing_cycle": "yearly", "addons": {"storage": 2}}', at => '2027-01-02Z') \g /dev/null
+SELECT price, addons -> 'storage' -> 'price' AS storage FROM svc_subscription WHERE id = 'y';
+SELECT svc_create_subscription('c4', 'pro', properties => '{"id": "y2"}', at => '2027-01-01Z'),
+       svc_upgrade_subscription('c4', 'y2', 'pro', price => 49, billing_cycle => 'yearly', at => '2027-01-02Z') \g /dev/null
+SELECT price, billing_cycle FROM svc_subscription WHERE id = 'y2';
+
+-- a subscription that cannot be written keeps no invoice from becoming overdue, nor from being paid
+SELECT svc_create_subscription('c5', 'pro', properties => '{"id": "w"}', at => '2027-01-01Z') \g /dev/null
+SELECT svc_create_invoice_for('c5', 'w', due_date => '2027-01-10Z', at => '2027-01-02Z') AS invoice \gset
+SELECT svc_finalize_invoice('c5', :'invoice', at => '2027-01-02Z') \g /dev/null
+CREATE TRIGGER refuse BEFORE UPDATE ON svc_subscription FOR EACH ROW
+    WHEN (OLD.id = 'w' AND OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION refuse('P0001');
+SELECT * FROM run_due('2027-01-12Z') WHERE task LIKE '%overdue%';
+SELECT svc_pay_invoice('c5', :'invoice', at => '2027-01-13Z');
+SELECT i.status AS invoice, s.status FROM svc_invoice i, svc_subscription s WHERE i.id = :'invoice' AND s.id = 'w';
+DROP TRIGGER refuse ON svc_subscription;
+
+-- what costs nothing is never overdue, whoever looks
+SELECT svc_create_subscription('c6', 'trialy', properties => '{"id": "z"}', at => '2027-01-01Z') \g /dev/null
+SELECT svc_create_invoice_for('c6', 'z', due_date => '2027-01-10Z', at => '2027-01-02Z') AS invoice \gset
+SELECT svc_finalize_invoice('c6', :'invoice', at => '2027-01-02Z') \g /dev/null
+SELECT svc_send_invoice('c6', :'invoice', at => '2027-01-12Z');
+
+-- a trial that becomes a plan without a price does not end, whoever looks
+SELECT svc_create_plan('{"id": "free", "name": "Free", "price": 0, "limits": {"api_calls": 10}}'),
+       svc_create_customer('{"id": "d0", "name": "D", "status": "active"}'),
+       svc_create_subscription('d0', 'trialy', properties => '{"id": "f"}', at => '2027-01-01Z'),
+       svc_downgrade_subscription('d0', 'f', 'free', at_period_end => true, at => '2027-01-02Z') \g /dev/null
+SELECT (svc_check_entitlement('d0', 'api_calls', at => '2027-01-16Z')).allowed AS "check",
+       (svc_consume_entitlement('d0', 'api_calls', 1, at => '2027-01-16Z')).remaining;
+
+-- a grant that cannot be written keeps no other back
+SELECT svc_grant_entitlement('c7', 'calls', 5, id => 'e', valid_from => '2027-01-01Z', reset_period => 'monthly'),
+       svc_grant_entitlement('c8', 'calls', 5, id => 'e', valid_from => '2027-01-01Z', reset_period => 'monthly') \g /dev/null
+SELECT svc_consume_entitlement(c, 'calls', 2, at => '2027-01-02Z') FROM unnest(ARRAY['c7', 'c8']) c \g /dev/null
+CREATE TRIGGER refuse BEFORE UPDATE ON svc_entitlement FOR EACH ROW WHEN (OLD.customer_id = 'c7') EXECUTE FUNCTION refuse('P0001');
+\set VERBOSITY terse
+SELECT count(*) FROM svc_run_due('2027-03-02Z') \g /dev/null
+\set VERBOSITY default
+DROP TRIGGER refuse ON svc_entitlement;
+SELECT customer_id, used_amount FROM svc_entitlement WHERE code = 'calls' ORDER BY 1;
+
+-- another subscription's trouble does not keep a noted change from being made
+SELECT svc_create_subscription('c9', 'pro', properties => '{"id": "a"}', at => '2027-01-01Z'),
+       svc_cancel_subscription('c9', 'a', at_period_end => true, at => '2027-01-02Z'),
+       svc_create_subscription('c9', 'starter', properties => '{"id": "b"}', at => '2027-01-02Z') \g /dev/null
+UPDATE svc_subscription SET allow_duplicate = true WHERE id = 'a';
+SELECT svc_upgrade_subscription('c9', 'b', 'pro', at_period_end => true, at => '2027-01-03Z') \g /dev/null
+UPDATE svc_subscription SET allow_duplicate = false WHERE id = 'a';
+CREATE TRIGGER refuse BEFORE UPDATE ON svc_subscription FOR EACH ROW WHEN (OLD.id = 'a') EXECUTE FUNCTION refuse('P0001');
+SELECT svc_renew_subscription('c9', 'b', at => '2027-02-03Z') \g /dev/null
+DROP TRIGGER refuse ON svc_subscription;
+SELECT id, plan_id, status, allow_duplicate FROM svc_subscription WHERE customer_id = 'c9' ORDER BY id;
+
+-- a period whose end is put off after it was over is billed by what it came to be
+SELECT svc_create_customer('{"id": "d1", "name": "D", "status": "active", "payment_method": "card"}'),
+       svc_create_subscription('d1', 'seats', properties => '{"id": "p"}', at => '2027-01-01Z'),
+       svc_mark_past_due_subscription('d1', 'p', at => '2027-01-15Z'),
+       svc_update_subscription('d1', 'p', '{"quantity": 3}', at => '2027-02-05Z'),
+       svc_update_subscription('d1', 'p', '{"current_period_end": "2027-03-01Z"}', at => '2027-02-06Z') \g /dev/null
+SELECT svc_create_invoice_for('d1', 'p', at => '2027-02-07Z') AS invoice \gset
+SELECT period_start, period_end, line_items FROM svc_invoice WHERE id = :'invoice';
+SELECT svc_activate_subscription('d1', 'p', at => '2027-02-08Z') \g /dev/null
+SELECT count(*) FROM svc_run_due('2027-03-05Z') \g /dev/null
+SELECT svc_create_invoice_for('d1', 'p', in_period => '2027-02-15Z', at => '2027-03-07Z') = :'invoice' AS the_same;
+
+-- a draft that cannot be brought up to date says why
+SELECT svc_create_subscription('d1', 'starter', properties => '{"id": "q"}', quantity => 2, at => '2027-01-01Z') \g /dev/null
+SELECT svc_create_invoice_for('d1', 'q', discount => 15, at => '2027-01-02Z') AS invoice \gset
+SELECT svc_update_subscription('d1', 'q', '{"quantity": 1}', at => '2027-01-03Z') \g /dev/null
+SELECT raises($$SELECT svc_create_invoice_for('d1', 'q', at => '2027-01-04Z')$$);
+SELECT svc_update_invoice('d1', :'invoice', '{"discount": 0, "line_items": [{"amount": "ten"}]}') \g /dev/null
+SELECT regexp_replace(raises($$SELECT svc_create_invoice_for('d1', 'q', at => '2027-01-04Z')$$), '"\w+" must', '"…" must');
+SELECT svc_update_invoice('d1', :'invoice', '{"line_items": {"amount": 1}}') \g /dev/null
+SELECT regexp_replace(raises($$SELECT svc_create_invoice_for('d1', 'q', at => '2027-01-04Z')$$), '"\w+" must', '"…" must');
+SELECT svc_update_invoice('d1', :'invoice', '{"line_items": [{"amount": 1}]}') \g /dev/null
+SELECT svc_create_invoice_for('d1', 'q', at => '2027-01-04Z') = :'invoice' AS the_same;
+SELECT subtotal FROM svc_invoice WHERE id = :'invoice';
+
 SELECT * FROM svc_verify();
 SET client_min_messages = warning;
 DROP SCHEMA svc CASCADE;
