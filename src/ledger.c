@@ -39,6 +39,7 @@
 
 #include "compat.h"
 #include "amount.h"
+#include "early_release.h"
 #include "error.h"
 #include "event.h"
 #include "gate.h"
@@ -170,6 +171,7 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	isnull[16] = isnull[17] = !grant->is_pool || svc_amount_sign(grant->taken) == 0;
 	values[18] = overage_of(grant);
 	isnull[18] = svc_amount_sign(values[18]) == 0;
+	svc_early_release_arm();
 	if (svc_statement_run(&statement, values, isnull) == 1)
 		return true;
 	if (!is_first)

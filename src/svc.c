@@ -22,6 +22,7 @@
 #include "customer.h"
 #include "direct.h"
 #include "doorbell.h"
+#include "early_release.h"
 #include "entitlement.h"
 #include "event.h"
 #include "handover.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 {
 	define_settings();
 	svc_doorbell_init();
+	svc_early_release_init();
 	svc_handover_init();
 	svc_customer_init();
 	svc_entitlement_init();
@@ -147,6 +149,10 @@ define_settings(void)
 							 "Reads svc's tables without the executor, where they are as svc has made them.",
 							 "Off, everything goes by SPI, with the same results: for developers.",
 							 &svc_direct_access, true, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomBoolVariable("svc.early_lock_release",
+							 "Releases the locks of a transaction that consumes before its commit is on disk.",
+							 "The client is answered after that, as always; others may see the commit a moment before.",
+							 &svc_early_lock_release, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("svc.consumed_events",
 							 "Writes an event for every consume, even if the status stays.",
 							 "The ledger records every consume in any case.",
