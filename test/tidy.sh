@@ -22,7 +22,7 @@ level() {
         compat|error)                               echo 0 ;;
         amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
         catalog)                                    echo 20 ;;
-        attempt|statement|row|insert|doorbell)      echo 21 ;;
+        attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
         changes|direct|event|gate|handover)         echo 22 ;;
         grant|lifecycle)                            echo 23 ;;
         ledger|pool|property)                       echo 24 ;;
