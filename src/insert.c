@@ -3,18 +3,25 @@
  * insert.c
  *	  Inserting a row into a table of svc without the executor.
  *
- * Through the table and index access methods a row of the event log costs a
- * fraction of what an INSERT does.  This bypasses whatever the executor would
- * do besides, so it is for *plain* tables only: as svc_install() has made
- * them, perhaps with more plain indexes.  A table with anything else on it, a
- * user's trigger, column, constraint or policy, partitions, another access
- * method, is not plain, and the caller runs an INSERT instead.
+ * Through the table and index access methods a row of the event log, or of the
+ * ledger, costs a fraction of what an INSERT does, which reads all CHECKs anew
+ * each time.  This bypasses whatever the executor would do besides, so it is for
+ * *plain* tables only: as svc_install() has made them, perhaps with more plain
+ * indexes.  A table with anything else on it, a user's trigger, column, constraint
+ * or policy, partitions, another access method, is not plain, and the caller runs
+ * an INSERT instead.
+ *
+ * A unique index may be the *arbiter*, as that of ON CONFLICT DO NOTHING.  Its
+ * entry is made first.  If there is, or may come, a row with the same key, ours is
+ * deleted again, and the caller runs an INSERT, which knows how to wait for a rival
+ * that is in progress.  The entry that stays behind leads to a dead row.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -24,6 +31,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 
 #include "insert.h"
@@ -39,56 +47,55 @@ typedef struct Target
 	Relation	rel;
 	int			count;
 	Relation	indexes[INDEXES_MAX];
+	bool		wanted[INDEXES_MAX];	/* does the row belong in it? */
 } Target;
 
-static bool is_plain_table(Relation rel, int natts, const Oid *types, const char *check);
-static bool has_only_check(TupleConstr *constr, const char *check);
+static bool is_plain_table(Relation rel, const SvcPlainTable *table);
+static bool has_only_checks(TupleConstr *constr, const SvcPlainTable *table);
 static bool has_types(TupleDesc desc, const Oid *types);
 static bool breaks_not_null(TupleDesc desc, const bool *isnull);
 static bool has_foreign_trigger(Relation rel);
-static bool open_indexes(Target *target);
+static bool open_indexes(Target *target, Datum *values, bool *isnull);
 static bool is_plain_index(Relation index);
+static bool find_wanted(Relation index, Datum *values, bool *isnull, bool *wanted);
 static void close_indexes(Target *target);
-static void insert_row(Target *target, Datum *values, bool *isnull);
+static bool insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull);
+static bool is_arbiter(Relation index, const char *arbiter);
+static bool insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool is_arbiter);
+static void take_back(Target *target, TupleTableSlot *slot);
 
 /*
- * Insert a row of natts columns of these types into a table, which the caller
- * has opened and locked, if the table is plain; else return false, with nothing
- * done.
+ * Insert a row into a table, which the caller has opened and locked, if the table
+ * is plain; else, or if the arbiter objects, return false, with nothing done.
  *
- * Unique indexes are enforced.  The one CHECK that the table may have is named
- * by "check", and is the caller's business.  A row that breaks a NOT NULL is
- * left to the executor to refuse.
+ * Other unique indexes are enforced.  CHECKs are the caller's business.  A row that
+ * breaks a NOT NULL is left to the executor to refuse.
  */
 bool
-svc_insert_row(Relation rel, int natts, const Oid *types, const char *check,
-			   Datum *values, bool *isnull)
+svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *isnull)
 {
 	Target		target = {.rel = rel};
-	bool		plain;
+	bool		done;
 
-	if (!is_plain_table(rel, natts, types, check) ||
-		breaks_not_null(RelationGetDescr(rel), isnull))
+	if (!is_plain_table(rel, table) || breaks_not_null(RelationGetDescr(rel), isnull))
 		return false;
-	plain = open_indexes(&target);
-	if (plain)
-		insert_row(&target, values, isnull);
+	done = open_indexes(&target, values, isnull) &&
+		insert_row(&target, table->arbiter, values, isnull);
 	close_indexes(&target);
-	return plain;
+	return done;
 }
 
 static bool
-is_plain_table(Relation rel, int natts, const Oid *types, const char *check)
+is_plain_table(Relation rel, const SvcPlainTable *table)
 {
-
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!rel->rd_rel->relispartition &&
 		!rel->rd_rel->relhasrules &&
-		RelationGetDescr(rel)->natts == natts &&
-		has_types(RelationGetDescr(rel), types) &&
+		RelationGetDescr(rel)->natts == table->natts &&
+		has_types(RelationGetDescr(rel), table->types) &&
 		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
-		has_only_check(RelationGetDescr(rel)->constr, check) &&
+		has_only_checks(RelationGetDescr(rel)->constr, table) &&
 		!has_foreign_trigger(rel);
 }
 
@@ -104,14 +111,24 @@ has_types(TupleDesc desc, const Oid *types)
 	return true;
 }
 
+/* Nothing that the executor would have to compute or check but these CHECKs. */
 static bool
-has_only_check(TupleConstr *constr, const char *check)
+has_only_checks(TupleConstr *constr, const SvcPlainTable *table)
 {
 	if (constr == NULL)
 		return true;
-	return !constr->has_generated_stored &&
-		(constr->num_check == 0 ||
-		 (constr->num_check == 1 && strcmp(constr->check[0].ccname, check) == 0));
+	if (constr->has_generated_stored || constr->num_check > table->check_count)
+		return false;
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		bool		known = false;
+
+		for (int j = 0; j < table->check_count && !known; j++)
+			known = strcmp(constr->check[i].ccname, table->checks[j]) == 0;
+		if (!known)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -153,7 +170,7 @@ has_foreign_trigger(Relation rel)
 
 /* Open all indexes; false when one is not plain, or there are too many. */
 static bool
-open_indexes(Target *target)
+open_indexes(Target *target, Datum *values, bool *isnull)
 {
 	List	   *oids = RelationGetIndexList(target->rel);
 	ListCell   *cell;
@@ -161,16 +178,21 @@ open_indexes(Target *target)
 
 	foreach(cell, oids)
 	{
+		Relation	index;
+
 		if (!plain)
 			break;
-		target->indexes[target->count] = index_open(lfirst_oid(cell), RowExclusiveLock);
-		plain = is_plain_index(target->indexes[target->count++]);
+		index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		target->indexes[target->count] = index;
+		plain = is_plain_index(index) &&
+			find_wanted(index, values, isnull, &target->wanted[target->count]);
+		target->count++;
 	}
 	list_free(oids);
 	return plain;
 }
 
-/* A btree with neither expression nor predicate, no deferred or exclusion constraint. */
+/* A btree without expressions, no deferred or exclusion constraint. */
 static bool
 is_plain_index(Relation index)
 {
@@ -178,8 +200,44 @@ is_plain_index(Relation index)
 		index->rd_index->indisready &&
 		index->rd_index->indimmediate &&
 		!index->rd_index->indisexclusion &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL);
+}
+
+/*
+ * Does a row belong in an index?  We know the answer where the predicate is a
+ * conjunction of IS NULL, IS NOT NULL and integer = constant; else returns false.
+ */
+static bool
+find_wanted(Relation index, Datum *values, bool *isnull, bool *wanted)
+{
+	ListCell   *cell;
+
+	*wanted = true;
+	if (heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return true;
+	if (index->rd_indpred == NIL)
+		(void) RelationGetIndexPredicate(index);	/* which keeps it there */
+	foreach(cell, index->rd_indpred)
+	{
+		Node	   *node = lfirst(cell);
+		NullTest   *test = (NullTest *) node;
+		OpExpr	   *equal = (OpExpr *) node;
+
+		if (IsA(node, NullTest) && IsA(test->arg, Var) && !test->argisrow)
+			*wanted &= isnull[((Var *) test->arg)->varattno - 1] == (test->nulltesttype == IS_NULL);
+		else if (IsA(node, OpExpr) && equal->opfuncid == F_INT4EQ &&
+				 IsA(linitial(equal->args), Var) && IsA(lsecond(equal->args), Const))
+		{
+			Var		   *column = linitial(equal->args);
+			Const	   *constant = lsecond(equal->args);
+
+			*wanted &= !isnull[column->varattno - 1] && !constant->constisnull &&
+				DatumGetInt32(values[column->varattno - 1]) == DatumGetInt32(constant->constvalue);
+		}
+		else
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -189,28 +247,60 @@ close_indexes(Target *target)
 		index_close(target->indexes[i], NoLock);
 }
 
-static void
-insert_row(Target *target, Datum *values, bool *isnull)
+/* False, when the arbiter objects. */
+static bool
+insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull)
 {
 	TupleTableSlot *slot = table_slot_create(target->rel, NULL);
 	int			natts = RelationGetDescr(target->rel)->natts;
+	bool		done = true;
 
 	memcpy(slot->tts_values, values, natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, isnull, natts * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
 
-	for (int i = 0; i < target->count; i++)
+	for (int i = 0; i < target->count && done; i++)
 	{
-		Relation	index = target->indexes[i];
-		IndexInfo  *info = BuildIndexInfo(index);
-		Datum		keys[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		FormIndexDatum(info, slot, NULL, keys, nulls);
-		(void) index_insert(index, keys, nulls, &slot->tts_tid, target->rel,
-							index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-							false, info);
+		if (target->wanted[i] && is_arbiter(target->indexes[i], arbiter))
+			done = insert_entry(target, target->indexes[i], slot, true);
 	}
+	for (int i = 0; i < target->count && done; i++)
+	{
+		if (target->wanted[i] && !is_arbiter(target->indexes[i], arbiter))
+			(void) insert_entry(target, target->indexes[i], slot, false);
+	}
+	if (!done)
+		take_back(target, slot);
 	ExecDropSingleTupleTableSlot(slot);
+	return done;
+}
+
+static bool
+is_arbiter(Relation index, const char *arbiter)
+{
+	return arbiter != NULL && strcmp(RelationGetRelationName(index), arbiter) == 0;
+}
+
+/* False, when there may be another row with the key. */
+static bool
+insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool is_arbiter)
+{
+	IndexInfo  *info = BuildIndexInfo(index);
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	IndexUniqueCheck check = UNIQUE_CHECK_NO;
+
+	if (index->rd_index->indisunique)
+		check = is_arbiter ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
+	FormIndexDatum(info, slot, NULL, keys, nulls);
+	return index_insert(index, keys, nulls, &slot->tts_tid, target->rel, check, false, info) ||
+		check != UNIQUE_CHECK_PARTIAL;
+}
+
+static void
+take_back(Target *target, TupleTableSlot *slot)
+{
+	CommandCounterIncrement();
+	simple_heap_delete(target->rel, &slot->tts_tid);
 }

@@ -10,7 +10,16 @@
 
 #include "utils/relcache.h"
 
-extern bool svc_insert_row(Relation rel, int natts, const Oid *types, const char *check,
-						   Datum *values, bool *isnull);
+/* What a table is like that is as svc_install() has made it. */
+typedef struct SvcPlainTable
+{
+	int			natts;
+	const Oid  *types;			/* of its columns */
+	int			check_count;	/* of CHECKs, which the caller has seen to */
+	const char *const *checks;	/* their names */
+	const char *arbiter;		/* unique index whose conflicts are no error, or NULL */
+} SvcPlainTable;
+
+extern bool svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *isnull);
 
 #endif							/* SVC_INSERT_H */
