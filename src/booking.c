@@ -25,6 +25,8 @@
 static bool is_touched(const SvcGrant *grant);
 static bool write_line(const SvcRequest *request, const SvcGrant *grant, int line, Datum answer);
 static void write_counters(const SvcRequest *request, const SvcGrant *grant);
+static bool update_directly(const SvcDeed *deed, const SvcRequest *request, const SvcGrant *grant,
+				const char *status);
 static bool is_spent(const SvcGrant *grant, const SvcBalance *balance);
 static bool is_usable(const SvcGrant *grant);
 
@@ -219,6 +221,8 @@ write_counters(const SvcRequest *request, const SvcGrant *grant)
 	after.used = svc_amount_add(after.used, grant->taken);
 	if (uses)
 		status = is_spent(grant, &after) ? "exhausted" : "active";
+	if (update_directly(uses ? &use : &count, request, grant, status))
+		return;
 	values[4] = CStringGetTextDatum(status);
 	values[5] = after.used;
 	values[6] = Int64GetDatum(grant->ledger_seq + 1);
@@ -227,6 +231,32 @@ write_counters(const SvcRequest *request, const SvcGrant *grant)
 	if (svc_lifecycle_write(uses ? &use : &count, &statement, values, NULL) != 1 ||
 		!DatumGetBool(svc_statement_value(0, 1, &isnull)))
 		svc_gate_report_suppressed(SVC_ENTITLEMENT, grant->id);
+}
+
+/* The same without the executor (update.c); false when the statement is to do it. */
+static bool
+update_directly(const SvcDeed *deed, const SvcRequest *request, const SvcGrant *grant,
+				const char *status)
+{
+	static SvcColumn columns[] = {{"used_amount", NUMERICOID}, {"held_amount", NUMERICOID},
+	{"ledger_seq", INT8OID}, {"status"}};
+	static const char *const checks[] = {"svc_entitlement_alerted_percent_check", "svc_entitlement_check",
+		"svc_entitlement_code_check", "svc_entitlement_costs_check", "svc_entitlement_held_amount_check",
+		"svc_entitlement_id_check", "svc_entitlement_ledger_seq_check", "svc_entitlement_limit_amount_check",
+		"svc_entitlement_overage_check", "svc_entitlement_overage_limit_check", "svc_entitlement_priority_check",
+		"svc_entitlement_reset_anchor_check", "svc_entitlement_reset_period_check", "svc_entitlement_revision_check",
+		"svc_entitlement_rollover_amount_check", "svc_entitlement_rollover_max_check",
+	"svc_entitlement_status_check", "svc_entitlement_used_amount_check"};
+	static SvcUpdateTable table = {{"svc_entitlement", 2, {{"customer_id"}, {"id"}}, lengthof(columns), columns},
+	lengthof(checks), checks};
+	Datum		keys[2] = {request->customer_id, grant->id};
+	Datum		values[lengthof(columns)];
+
+	values[0] = grant->taken;
+	values[1] = grant->held;
+	values[2] = Int64GetDatum(1);
+	values[3] = CStringGetTextDatum(status);
+	return svc_lifecycle_update_row(deed, &table, keys, values);
 }
 
 /* A right that is not counted cannot be. */

@@ -18,6 +18,19 @@
 #define check_is_member_of_role(member, role)	check_can_set_role(member, role)
 #endif
 
+/* Which indexes a new version of a row needs to be entered in. */
+#if PG_VERSION_NUM >= 160000
+#define SvcIndexUpdate	TU_UpdateIndexes
+#define SVC_NO_INDEX	TU_None
+#define svc_insert_index_tuples(info, slot, estate, which) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, (which) == TU_Summarizing)
+#else
+#define SvcIndexUpdate	bool
+#define SVC_NO_INDEX	false
+#define svc_insert_index_tuples(info, slot, estate, which) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+#endif
+
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()
 #define svc_index_beginscan(table, index, snapshot, key_count) \

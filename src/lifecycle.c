@@ -69,7 +69,7 @@
 typedef struct Announcement
 {
 	const SvcDeed *deed;		/* NULL: it rewrites what else is permanent */
-	int			trigger_depth;	/* of the announcing function */
+	int			trigger_depth;	/* that the triggers run at */
 } Announcement;
 
 static const Announcement *announced = NULL;
@@ -92,6 +92,7 @@ static void check_maintained_columns(SvcRowChange *change);
 static bool is_reportable_change(SvcRowChange *change);
 static uint64 run_announced(const SvcDeed *deed, SvcStatement *statement, const char *sql,
 							int nargs, Oid *argtypes, Datum *values, const bool *isnull);
+static int	trigger_depth(void);
 static const Announcement *current_announcement(void);
 static bool rewrite_announced(void);
 static const SvcDeed *announced_deed(SvcNoun noun);
@@ -278,6 +279,31 @@ svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 					Datum *values, const bool *isnull)
 {
 	return run_announced(deed, statement, NULL, 0, NULL, values, isnull);
+}
+
+/*
+ * Update a row without the executor, and say which action it is; false when that
+ * is for a statement to do (update.c).
+ */
+bool
+svc_lifecycle_update_row(const SvcDeed *deed, SvcUpdateTable *table, const Datum *keys, const Datum *values)
+{
+	const Announcement *outer = announced;
+	/* svc's triggers are called from here, not by the server */
+	Announcement mine = {deed, trigger_depth()};
+	bool		done;
+
+	PG_TRY();
+	{
+		announced = &mine;
+		done = svc_update_row(table, keys, values);
+	}
+	PG_FINALLY();
+	{
+		announced = outer;
+	}
+	PG_END_TRY();
+	return done;
 }
 
 /* The same for a statement whose text is made for this one time. */
@@ -544,7 +570,7 @@ run_announced(const SvcDeed *deed, SvcStatement *statement, const char *sql,
 
 	Assert(deed == NULL || svc_action_exists(deed->noun, deed->action));
 	mine.deed = deed;
-	mine.trigger_depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+	mine.trigger_depth = trigger_depth() + 1;
 
 	PG_TRY();
 	{
@@ -564,12 +590,13 @@ run_announced(const SvcDeed *deed, SvcStatement *statement, const char *sql,
 static const Announcement *
 current_announcement(void)
 {
-	int			depth;
+	return announced != NULL && announced->trigger_depth == trigger_depth() ? announced : NULL;
+}
 
-	if (announced == NULL)
-		return NULL;
-	depth = DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
-	return depth == announced->trigger_depth + 1 ? announced : NULL;
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
 }
 
 static const SvcDeed *

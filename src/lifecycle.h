@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "row.h"
 #include "statement.h"
+#include "update.h"
 
 #define SVC_SIDE_EVENTS_MAX		24	/* of one change */
 
@@ -78,6 +79,8 @@ extern bool svc_lifecycle_catch_up(SvcNoun noun, Datum customer_id, Datum id,
 								   SvcInstant instant);
 extern uint64 svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 								  Datum *values, const bool *isnull);
+extern bool svc_lifecycle_update_row(const SvcDeed *deed, SvcUpdateTable *table, const Datum *keys,
+									 const Datum *values);
 extern uint64 svc_lifecycle_write_once(const SvcDeed *deed, const char *sql, int nargs,
 									   Oid *argtypes, Datum *values, const bool *isnull);
 extern uint64 svc_lifecycle_rewrite(SvcStatement *statement, Datum *values,
