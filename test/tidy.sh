@@ -24,13 +24,14 @@ level() {
         catalog)                                    echo 20 ;;
         attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
         changes|direct|event|gate|handover)         echo 22 ;;
-        grant|lifecycle)                            echo 23 ;;
-        ledger|pool|property)                       echo 24 ;;
-        action|booking|counter|membership|total)    echo 25 ;;
-        grant_rule)                                 echo 26 ;;
-        offer|plan_grant|plan_limits)               echo 26 ;;
-        subscription_due)                           echo 27 ;;
-        consume|subscription_rule)                  echo 28 ;;
+        update)                                     echo 23 ;;
+        grant|lifecycle)                            echo 24 ;;
+        ledger|pool|property)                       echo 25 ;;
+        action|booking|counter|membership|total)    echo 26 ;;
+        grant_rule)                                 echo 27 ;;
+        offer|plan_grant|plan_limits)               echo 27 ;;
+        subscription_due)                           echo 28 ;;
+        consume|subscription_rule)                  echo 29 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 30 ;;
     esac
