@@ -58,6 +58,7 @@ static bool has_foreign_trigger(Relation rel);
 static bool open_indexes(Target *target, Datum *values, bool *isnull);
 static bool is_plain_index(Relation index);
 static bool find_wanted(Relation index, Datum *values, bool *isnull, bool *wanted);
+static bool has_arbiter(Target *target, const char *arbiter);
 static void close_indexes(Target *target);
 static bool insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull);
 static bool is_arbiter(Relation index, const char *arbiter);
@@ -80,6 +81,7 @@ svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *is
 	if (!is_plain_table(rel, table) || breaks_not_null(RelationGetDescr(rel), isnull))
 		return false;
 	done = open_indexes(&target, values, isnull) &&
+		has_arbiter(&target, table->arbiter) &&
 		insert_row(&target, table->arbiter, values, isnull);
 	close_indexes(&target);
 	return done;
@@ -238,6 +240,20 @@ find_wanted(Relation index, Datum *values, bool *isnull, bool *wanted)
 			return false;
 	}
 	return true;
+}
+
+/* Is there what the caller relies on? */
+static bool
+has_arbiter(Target *target, const char *arbiter)
+{
+	if (arbiter == NULL)
+		return true;
+	for (int i = 0; i < target->count; i++)
+	{
+		if (is_arbiter(target->indexes[i], arbiter))
+			return target->indexes[i]->rd_index->indisunique;
+	}
+	return false;
 }
 
 static void

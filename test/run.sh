@@ -406,9 +406,9 @@ check() {
     [ -z "${PROVE_TESTS+set}" ] || suites+=("PROVE_TESTS=$PROVE_TESTS")
 
     add_expected_files
-    # first with everything by SPI, which is to give the same results
-    say "testing, without direct access to tables"
-    PGOPTIONS='-c svc.direct_access=off' installcheck "${suites[@]}" ISOLATION= PROVE_TESTS=
+    # first with everything by SPI and early lock release, which is to give the same results
+    say "testing, without direct access to tables, and with early lock release"
+    PGOPTIONS='-c svc.direct_access=off -c svc.early_lock_release=on' installcheck "${suites[@]}" PROVE_TESTS=
     say "testing"
     installcheck "${suites[@]}"
 }
