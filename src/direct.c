@@ -11,8 +11,8 @@
  * Whoever finds that a table is not plain runs a SELECT instead, which gives the
  * same rows.
  *
- * Rows are those of the snapshot of the calling query.  A privilege is not looked
- * at: as everywhere in svc, EXECUTE on the function is the gate.
+ * Rows are those of the active snapshot, which is that of the calling query, or a
+ * new one (svc_direct_enter).  A privilege is not looked at: as everywhere in svc, EXECUTE on the function is the gate.
  *
  * Locks: ACCESS SHARE on table and index, released at the end of the
  * transaction, as the executor's are.
@@ -27,12 +27,16 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/reltrigger.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "compat.h"
@@ -47,6 +51,29 @@ static bool is_distributed(Relation rel);
 static AttrNumber find_column(TupleDesc desc, const SvcColumn *column);
 static Oid	find_index(Relation rel, const SvcDirectTable *table);
 static bool has_keys(Relation index, Relation rel, const SvcDirectTable *table);
+static bool has_predicate(Relation index, const char *predicate);
+
+/*
+ * From here to svc_direct_leave() rows are those that a statement of a volatile
+ * function would see: committed by now, and what the transaction has done itself.
+ * False, where all goes by statements: also at SERIALIZABLE, so that what fails
+ * there fails alike.
+ */
+bool
+svc_direct_enter(void)
+{
+	if (!svc_direct_access || IsolationIsSerializable())
+		return false;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+void
+svc_direct_leave(void)
+{
+	PopActiveSnapshot();
+}
 
 /*
  * Begin to read the rows with these keys; false, and nothing is open, when the
@@ -204,14 +231,14 @@ find_index(Relation rel, const SvcDirectTable *table)
 	return found;
 }
 
-/* A btree over all rows, whose first columns are the keys. */
+/* A btree whose first columns are the keys, over all rows, or those we know of. */
 static bool
 has_keys(Relation index, Relation rel, const SvcDirectTable *table)
 {
 	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
 		index->rd_index->indcheckxmin ||
 		index->rd_index->indnkeyatts < table->key_count ||
-		RelationGetIndexPredicate(index) != NIL)
+		!has_predicate(index, table->predicate))
 		return false;
 	for (int i = 0; i < table->key_count; i++)
 	{
@@ -221,4 +248,18 @@ has_keys(Relation index, Relation rel, const SvcDirectTable *table)
 			return false;
 	}
 	return true;
+}
+
+/* This one, or none; as text, as it is in the catalog. */
+static bool
+has_predicate(Relation index, const char *predicate)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indpred, &isnull);
+
+	if (isnull || predicate == NULL)
+		return isnull && predicate == NULL;
+	return strcmp(TextDatumGetCString(DirectFunctionCall2(pg_get_expr, stored,
+														  ObjectIdGetDatum(index->rd_index->indrelid))),
+				  predicate) == 0;
 }

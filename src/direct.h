@@ -25,6 +25,7 @@ typedef struct SvcDirectTable
 	SvcColumn	keys[SVC_DIRECT_KEYS_MAX];
 	int			column_count;	/* that are read */
 	SvcColumn  *columns;
+	const char *predicate;		/* of the index, if it has one */
 
 	/* kept by direct.c, as long as no relation changes */
 	Oid			schema;
@@ -46,6 +47,8 @@ typedef struct SvcDirectScan
 
 extern bool svc_direct_access;	/* setting */
 
+extern bool svc_direct_enter(void);
+extern void svc_direct_leave(void);
 extern bool svc_direct_begin(SvcDirectScan *scan, SvcDirectTable *table, const Datum *keys);
 extern bool svc_direct_next(SvcDirectScan *scan);
 extern Datum svc_direct_value(SvcDirectScan *scan, int column, bool *isnull);

@@ -53,6 +53,7 @@
 #include "statement.h"
 
 static void check_unseen(const SvcRequest *request);
+static bool is_new_key(const Datum *keys);
 static bool append_directly(const Datum *parameters, const bool *no_parameter);
 static Datum as_jsonb(Datum row);
 static Datum overage_of(const SvcGrant *grant);
@@ -87,11 +88,11 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 	Datum		values[3];
 	bool		isnull;
 
-	if (!request->has_key)
-		return false;
-
 	values[0] = request->customer_id;
 	values[1] = request->key;
+	if (!request->has_key || is_new_key(values))
+		return false;
+
 	values[2] = identify(request);
 	if (svc_statement_run(&statements[request->answer_type], values, NULL) == 0)
 		return false;
@@ -103,6 +104,26 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 	if (isnull)
 		report_no_answer(request);
 	return true;
+}
+
+/* Is there surely no row with these keys?  (For most requests that is all.) */
+static bool
+is_new_key(const Datum *keys)
+{
+	static SvcDirectTable table = {"svc_entitlement_ledger", 2, {{"customer_id"}, {"idempotency_key"}},
+	.predicate = "((line = 0) AND (idempotency_key IS NOT NULL))"};
+	SvcDirectScan scan;
+	bool		is_new = false;
+
+	if (!svc_direct_enter())
+		return false;
+	if (svc_direct_begin(&scan, &table, keys))
+	{
+		is_new = !svc_direct_next(&scan);
+		svc_direct_end(&scan);
+	}
+	svc_direct_leave();
+	return is_new;
 }
 
 /*
@@ -210,7 +231,8 @@ append_directly(const Datum *parameters, const bool *no_parameter)
 	Relation	ledger;
 	bool		done;
 
-	if (!svc_direct_access)
+	/* SERIALIZABLE fails as it does by statements */
+	if (!svc_direct_access || IsolationIsSerializable())
 		return false;
 	memset(isnull, true, sizeof(isnull));
 	for (int i = 0; i < lengthof(columns); i++)

@@ -66,11 +66,11 @@ svc_update_row(SvcUpdateTable *table, const Datum *keys, const Datum *values)
 	Relation	rel;
 	bool		done;
 
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!svc_direct_enter())
+		return false;
 	if (!svc_direct_begin(&scan, &table->direct, keys))
 	{
-		PopActiveSnapshot();
+		svc_direct_leave();
 		return false;
 	}
 	rel = table_open(RelationGetRelid(scan.rel), RowExclusiveLock);
@@ -78,7 +78,7 @@ svc_update_row(SvcUpdateTable *table, const Datum *keys, const Datum *values)
 		old_tuple = ExecCopySlotHeapTuple(scan.slot);
 	svc_direct_end(&scan);
 	done = old_tuple != NULL && update_row(rel, table, old_tuple, values);
-	PopActiveSnapshot();
+	svc_direct_leave();
 	table_close(rel, NoLock);
 	return done;
 }
