@@ -15,7 +15,8 @@
  * new one (svc_direct_enter).  A privilege is not looked at: as everywhere in svc, EXECUTE on the function is the gate.
  *
  * Locks: ACCESS SHARE on table and index, released at the end of the
- * transaction, as the executor's are.
+ * transaction, as the executor's are; where a row is locked, ROW SHARE, and the
+ * row FOR NO KEY UPDATE.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,9 +28,11 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -44,6 +47,7 @@
 
 bool		svc_direct_access = true;
 
+static bool has_same_keys(SvcDirectScan *scan, const Datum *keys);
 static bool open_table(SvcDirectScan *scan, SvcDirectTable *table);
 static void look_up(SvcDirectTable *table, Relation rel);
 static bool is_plain_table(Relation rel);
@@ -100,6 +104,48 @@ bool
 svc_direct_next(SvcDirectScan *scan)
 {
 	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+}
+
+/*
+ * Lock a row that has been found, for a change of no key, and go to it, as it is
+ * by then; waits for who has it locked.  False, when it is gone or has other keys.
+ *
+ * Raises 40001 when it has changed since the snapshot of REPEATABLE READ.
+ */
+bool
+svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, const Datum *keys)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	LockRelationOid(RelationGetRelid(scan->rel), RowShareLock);
+	result = table_tuple_lock(scan->rel, tid, GetActiveSnapshot(), scan->slot, GetCurrentCommandId(true),
+							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_Ok)
+		return !failure.traversed || has_same_keys(scan, keys);
+	if (result != TM_Updated && result != TM_Deleted)
+		elog(ERROR, "unexpected result of a row lock: %d", result);
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent %s",
+						result == TM_Updated ? "update" : "delete")));
+	return false;
+}
+
+static bool
+has_same_keys(SvcDirectScan *scan, const Datum *keys)
+{
+	for (int i = 0; i < scan->table->key_count; i++)
+	{
+		bool		isnull;
+		Datum		key = slot_getattr(scan->slot, scan->index->rd_index->indkey.values[i], &isnull);
+
+		if (isnull || !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, key, keys[i])))
+			return false;
+	}
+	return true;
 }
 
 /*

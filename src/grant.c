@@ -88,6 +88,9 @@ static SvcColumn grant_columns[] = {
 	{"value", JSONBOID}, {"ledger_seq", INT8OID}, {"code"},
 };
 
+static SvcDirectTable grants_of_code = {"svc_entitlement", 2, {{"customer_id"}, {"code"}},
+lengthof(grant_columns), grant_columns};
+
 /* One row of these columns; the first one is number 1, as in SPI. */
 typedef struct Row
 {
@@ -127,6 +130,8 @@ static uint64 run_reading(Datum customer_id, Datum code, SvcGrantReading reading
 static void gate_of(SvcGate *gate, const char *status, TimestampTz changes_at, bool has_pools);
 static bool read_gate_now(SvcGate *gate, Datum customer_id);
 static bool read_gate_directly(SvcGate *gate, Datum customer_id);
+static bool lock_grant_directly(SvcGrantSet *set, Datum customer_id, Datum code);
+static bool is_slot_usable(SvcDirectScan *scan);
 static bool read_grants_directly(SvcGrantSet *set, Datum customer_id, Datum code);
 static void read_slot(Row *row, SvcDirectScan *scan);
 static void read_result(Row *row, uint64 number);
@@ -218,7 +223,8 @@ void
 svc_grant_find(SvcGrantSet *set, Datum customer_id, Datum code, SvcInstant instant,
 			   SvcGrantReading reading)
 {
-	svc_grant_read_rows(set, run_reading(customer_id, code, reading));
+	if (reading != SVC_GRANT_LOCK_USABLE || !lock_grant_directly(set, customer_id, code))
+		svc_grant_read_rows(set, run_reading(customer_id, code, reading));
 	svc_grant_look(set->grants, set->count, customer_id, instant, reading == SVC_GRANT_READ);
 	svc_grant_arrange(set);
 }
@@ -648,17 +654,67 @@ read_gate_directly(SvcGate *gate, Datum customer_id)
 	return true;
 }
 
+/*
+ * Lock the grant of a code that is active or exhausted, if there is just one;
+ * false, when that is for the statement to do.
+ */
+static bool
+lock_grant_directly(SvcGrantSet *set, Datum customer_id, Datum code)
+{
+	Datum		keys[2] = {customer_id, code};
+	int			usable = 0;
+	ItemPointerData tid;
+	SvcDirectScan scan;
+	bool		done = false;
+
+	/* (the statement says why it cannot be done in a read-only transaction) */
+	if (XactReadOnly || !svc_direct_enter())
+		return false;
+	if (svc_direct_begin(&scan, &grants_of_code, keys))
+	{
+		while (usable < 2 && svc_direct_next(&scan))
+		{
+			if (!is_slot_usable(&scan))
+				continue;
+			tid = scan.slot->tts_tid;
+			usable++;
+		}
+		if (usable == 1 && svc_direct_lock(&scan, &tid, keys) && is_slot_usable(&scan))
+		{
+			Row			row;
+
+			memset(set, 0, sizeof(*set));
+			set->grants = palloc0(sizeof(SvcGrant));
+			set->count = 1;
+			read_slot(&row, &scan);
+			read_grant(&set->grants[0], &row);
+			done = true;
+		}
+		svc_direct_end(&scan);
+	}
+	svc_direct_leave();
+	return done;
+}
+
+static bool
+is_slot_usable(SvcDirectScan *scan)
+{
+	bool		isnull;
+	Datum		status = svc_direct_value(scan, GRANT_STATUS - 1, &isnull);
+	char	   *name = isnull ? NULL : TextDatumGetCString(status);
+
+	return name != NULL && (strcmp(name, "active") == 0 || strcmp(name, "exhausted") == 0);
+}
+
 /* The grants of a code as they are stored. */
 static bool
 read_grants_directly(SvcGrantSet *set, Datum customer_id, Datum code)
 {
-	static SvcDirectTable table = {"svc_entitlement", 2, {{"customer_id"}, {"code"}},
-	lengthof(grant_columns), grant_columns};
 	Datum		keys[2] = {customer_id, code};
 	int			room = 1;
 	SvcDirectScan scan;
 
-	if (!svc_direct_begin(&scan, &table, keys))
+	if (!svc_direct_begin(&scan, &grants_of_code, keys))
 		return false;
 	set->grants = palloc(sizeof(SvcGrant));
 	while (svc_direct_next(&scan))
