@@ -129,8 +129,7 @@ svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, const Datum *keys)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent %s",
-						result == TM_Updated ? "update" : "delete")));
+				 errmsg("could not serialize access due to concurrent update")));
 	return false;
 }
 
