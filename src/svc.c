@@ -146,7 +146,7 @@ define_settings(void)
 							&svc_notify_max_per_transaction, 100, 0, 10000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("svc.direct_access",
-							 "Reads svc's tables without the executor, where they are as svc has made them.",
+							 "Reads and writes svc's tables without the executor, where they are as svc has made them.",
 							 "Off, everything goes by SPI, with the same results: for developers.",
 							 &svc_direct_access, true, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	DefineCustomBoolVariable("svc.early_lock_release",
