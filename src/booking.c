@@ -248,7 +248,7 @@ update_directly(const SvcDeed *deed, const SvcRequest *request, const SvcGrant *
 		"svc_entitlement_rollover_amount_check", "svc_entitlement_rollover_max_check",
 	"svc_entitlement_status_check", "svc_entitlement_used_amount_check"};
 	static SvcUpdateTable table = {{"svc_entitlement", 2, {{"customer_id"}, {"id"}}, lengthof(columns), columns},
-	lengthof(checks), checks};
+	{lengthof(checks), checks}};
 	Datum		keys[2] = {request->customer_id, grant->id};
 	Datum		values[lengthof(columns)];
 

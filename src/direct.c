@@ -12,7 +12,8 @@
  * same rows.
  *
  * Rows are those of the active snapshot, which is that of the calling query, or a
- * new one (svc_direct_enter).  A privilege is not looked at: as everywhere in svc, EXECUTE on the function is the gate.
+ * new one (svc_direct_enter).  A privilege is not looked at: as everywhere in svc,
+ * EXECUTE on the function is the gate.
  *
  * Locks: ACCESS SHARE on table and index, released at the end of the
  * transaction, as the executor's are; where a row is locked, ROW SHARE, and the
@@ -36,7 +37,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/reltrigger.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -44,14 +44,13 @@
 #include "catalog.h"
 #include "compat.h"
 #include "direct.h"
+#include "plain.h"
 
 bool		svc_direct_access = true;
 
 static bool has_same_keys(SvcDirectScan *scan, const Datum *keys);
 static bool open_table(SvcDirectScan *scan, SvcDirectTable *table);
 static void look_up(SvcDirectTable *table, Relation rel);
-static bool is_plain_table(Relation rel);
-static bool is_distributed(Relation rel);
 static AttrNumber find_column(TupleDesc desc, const SvcColumn *column);
 static Oid	find_index(Relation rel, const SvcDirectTable *table);
 static bool has_keys(Relation index, Relation rel, const SvcDirectTable *table);
@@ -198,7 +197,7 @@ look_up(SvcDirectTable *table, Relation rel)
 {
 	table->schema = svc_catalog_schema();
 	table->rel = RelationGetRelid(rel);
-	table->index = is_plain_table(rel) ? find_index(rel, table) : InvalidOid;
+	table->index = svc_plain_rows(rel) ? find_index(rel, table) : InvalidOid;
 	for (int i = 0; i < table->column_count; i++)
 	{
 		table->attnums[i] = find_column(RelationGetDescr(rel), &table->columns[i]);
@@ -206,37 +205,6 @@ look_up(SvcDirectTable *table, Relation rel)
 			table->index = InvalidOid;
 	}
 	table->changes = svc_catalog_changes();
-}
-
-static bool
-is_plain_table(Relation rel)
-{
-	return rel->rd_rel->relkind == RELKIND_RELATION &&
-		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
-		!rel->rd_rel->relispartition &&
-		!rel->rd_rel->relhassubclass &&
-		!rel->rd_rel->relhasrules &&
-		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
-		!is_distributed(rel);
-}
-
-/*
- * Has another extension put triggers of its own on the table, which are internal,
- * but no constraint's?  So does Citus with a table whose rows are elsewhere.
- */
-static bool
-is_distributed(Relation rel)
-{
-	const TriggerDesc *triggers = rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-
-		if (trigger->tgisinternal && !OidIsValid(trigger->tgconstraint))
-			return true;
-	}
-	return false;
 }
 
 /* The number of a column of this name and type; 0: the table has none. */

@@ -49,7 +49,7 @@
 
 static const Oid event_types[EVENT_COLUMNS] = {EVENT_TYPES};
 static const char *const event_checks[] = {"svc_event_revision_check"};
-static const SvcPlainTable plain_log = {EVENT_COLUMNS, event_types, lengthof(event_checks), event_checks};
+static const SvcPlainTable plain_log = {EVENT_COLUMNS, event_types, {lengthof(event_checks), event_checks}};
 
 bool		svc_notify = true;
 bool		svc_consumed_events = false;

@@ -36,8 +36,6 @@
 
 #include "insert.h"
 
-#define OUR_TRIGGER_PREFIX	"zzz_svc_"
-
 /* More indexes than this are left to the executor. */
 #define INDEXES_MAX			8
 
@@ -51,10 +49,9 @@ typedef struct Target
 } Target;
 
 static bool is_plain_table(Relation rel, const SvcPlainTable *table);
-static bool has_only_checks(TupleConstr *constr, const SvcPlainTable *table);
 static bool has_types(TupleDesc desc, const Oid *types);
 static bool breaks_not_null(TupleDesc desc, const bool *isnull);
-static bool has_foreign_trigger(Relation rel);
+static bool fires_on_insert(const TriggerDesc *triggers);
 static bool open_indexes(Target *target, Datum *values, bool *isnull);
 static bool is_plain_index(Relation index);
 static bool find_wanted(Relation index, Datum *values, bool *isnull, bool *wanted);
@@ -62,7 +59,7 @@ static bool has_arbiter(Target *target, const char *arbiter);
 static void close_indexes(Target *target);
 static bool insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull);
 static bool is_arbiter(Relation index, const char *arbiter);
-static bool insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool is_arbiter);
+static bool insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool may_object);
 static void take_back(Target *target, TupleTableSlot *slot);
 
 /*
@@ -90,15 +87,12 @@ svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *is
 static bool
 is_plain_table(Relation rel, const SvcPlainTable *table)
 {
-	return rel->rd_rel->relkind == RELKIND_RELATION &&
-		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
-		!rel->rd_rel->relispartition &&
-		!rel->rd_rel->relhasrules &&
+	return svc_plain_rows(rel) &&
 		RelationGetDescr(rel)->natts == table->natts &&
 		has_types(RelationGetDescr(rel), table->types) &&
-		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
-		has_only_checks(RelationGetDescr(rel)->constr, table) &&
-		!has_foreign_trigger(rel);
+		svc_plain_checks(rel, &table->checks) &&
+		svc_plain_triggers(rel) &&
+		!fires_on_insert(rel->trigdesc);
 }
 
 static bool
@@ -108,26 +102,6 @@ has_types(TupleDesc desc, const Oid *types)
 	{
 		if (TupleDescAttr(desc, i)->attisdropped ||
 			TupleDescAttr(desc, i)->atttypid != types[i])
-			return false;
-	}
-	return true;
-}
-
-/* Nothing that the executor would have to compute or check but these CHECKs. */
-static bool
-has_only_checks(TupleConstr *constr, const SvcPlainTable *table)
-{
-	if (constr == NULL)
-		return true;
-	if (constr->has_generated_stored || constr->num_check > table->check_count)
-		return false;
-	for (int i = 0; i < constr->num_check; i++)
-	{
-		bool		known = false;
-
-		for (int j = 0; j < table->check_count && !known; j++)
-			known = strcmp(constr->check[i].ccname, table->checks[j]) == 0;
-		if (!known)
 			return false;
 	}
 	return true;
@@ -144,30 +118,14 @@ breaks_not_null(TupleDesc desc, const bool *isnull)
 	return false;
 }
 
-/*
- * Any trigger that fires on INSERT, a foreign key's included, and any that is
- * neither a constraint's nor ours, whatever it fires on: a distributed table's
- * local shell has one, and a row put into that would vanish.
- */
+/* Is there any trigger for it, a foreign key's included? */
 static bool
-has_foreign_trigger(Relation rel)
+fires_on_insert(const TriggerDesc *triggers)
 {
-	TriggerDesc *triggers = rel->trigdesc;
-
-	if (triggers != NULL &&
+	return triggers != NULL &&
 		(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
 		 triggers->trig_insert_instead_row || triggers->trig_insert_before_statement ||
-		 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
-		return true;
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-
-		if (!trigger->tgisinternal &&
-			strncmp(trigger->tgname, OUR_TRIGGER_PREFIX, strlen(OUR_TRIGGER_PREFIX)) != 0)
-			return true;
-	}
-	return false;
+		 triggers->trig_insert_after_statement || triggers->trig_insert_new_table);
 }
 
 /* Open all indexes; false when one is not plain, or there are too many. */
@@ -300,7 +258,7 @@ is_arbiter(Relation index, const char *arbiter)
 
 /* False, when there may be another row with the key. */
 static bool
-insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool is_arbiter)
+insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool may_object)
 {
 	IndexInfo  *info = BuildIndexInfo(index);
 	Datum		keys[INDEX_MAX_KEYS];
@@ -308,7 +266,7 @@ insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool is_arbit
 	IndexUniqueCheck check = UNIQUE_CHECK_NO;
 
 	if (index->rd_index->indisunique)
-		check = is_arbiter ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
+		check = may_object ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
 	FormIndexDatum(info, slot, NULL, keys, nulls);
 	return index_insert(index, keys, nulls, &slot->tts_tid, target->rel, check, false, info) ||
 		check != UNIQUE_CHECK_PARTIAL;

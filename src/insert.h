@@ -8,15 +8,14 @@
 #ifndef SVC_INSERT_H
 #define SVC_INSERT_H
 
-#include "utils/relcache.h"
+#include "plain.h"
 
 /* What a table is like that is as svc_install() has made it. */
 typedef struct SvcPlainTable
 {
 	int			natts;
 	const Oid  *types;			/* of its columns */
-	int			check_count;	/* of CHECKs, which the caller has seen to */
-	const char *const *checks;	/* their names */
+	SvcChecks	checks;			/* which the caller has seen to */
 	const char *arbiter;		/* unique index whose conflicts are no error, or NULL */
 } SvcPlainTable;
 

@@ -223,7 +223,7 @@ append_directly(const Datum *parameters, const bool *no_parameter)
 	static const char *const checks[] = {"svc_entitlement_ledger_check", "svc_entitlement_ledger_check1",
 		"svc_entitlement_ledger_idempotency_key_check", "svc_entitlement_ledger_line_check",
 	"svc_entitlement_ledger_seq_check", "svc_entitlement_ledger_seq_check1"};
-	static const SvcPlainTable plain = {lengthof(types), types, lengthof(checks), checks,
+	static const SvcPlainTable plain = {lengthof(types), types, {lengthof(checks), checks},
 	.arbiter = "svc_entitlement_ledger_key"};
 	enum { RECORDED_AT = 5, ANSWER = 20 };
 	Datum		values[lengthof(types)];

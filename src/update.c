@@ -35,15 +35,13 @@
 
 #include "amount.h"
 #include "compat.h"
+#include "plain.h"
 #include "update.h"
 
 #define BEFORE_TRIGGER		"zzz_svc_lifecycle"
 #define AFTER_TRIGGER		"zzz_svc_event_update"
-#define OUR_TRIGGER_PREFIX	"zzz_svc_"
 
 static bool is_plain(Relation rel, const SvcUpdateTable *table);
-static bool has_only_checks(const TupleConstr *constr, const SvcUpdateTable *table);
-static bool has_only_our_triggers(const TriggerDesc *triggers);
 static Trigger *find_trigger(TriggerDesc *triggers, const char *name);
 static bool update_row(Relation rel, const SvcUpdateTable *table, HeapTuple old_tuple, const Datum *values);
 static Datum add(Datum old_value, Datum value, Oid type);
@@ -83,49 +81,14 @@ svc_update_row(SvcUpdateTable *table, const Datum *keys, const Datum *values)
 	return done;
 }
 
-/* (What direct.c asks for is so already.) */
+/* (The rows are, or direct.c would not have begun; foreign keys are of columns that we leave alone.) */
 static bool
 is_plain(Relation rel, const SvcUpdateTable *table)
 {
 	return SessionReplicationRole == SESSION_REPLICATION_ROLE_ORIGIN &&
 		rel->rd_rel->relreplident != REPLICA_IDENTITY_NOTHING &&
-		has_only_checks(RelationGetDescr(rel)->constr, table) &&
-		has_only_our_triggers(rel->trigdesc);
-}
-
-static bool
-has_only_checks(const TupleConstr *constr, const SvcUpdateTable *table)
-{
-	if (constr == NULL)
-		return true;
-	if (constr->has_generated_stored)
-		return false;
-	for (int i = 0; i < constr->num_check; i++)
-	{
-		bool		known = false;
-
-		for (int j = 0; j < table->check_count && !known; j++)
-			known = strcmp(constr->check[i].ccname, table->checks[j]) == 0;
-		if (!known)
-			return false;
-	}
-	return true;
-}
-
-/* Foreign keys have some, too: they are of columns that we leave alone. */
-static bool
-has_only_our_triggers(const TriggerDesc *triggers)
-{
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-		bool		is_ours = strncmp(trigger->tgname, OUR_TRIGGER_PREFIX, strlen(OUR_TRIGGER_PREFIX)) == 0;
-
-		if (trigger->tgisinternal ? !OidIsValid(trigger->tgconstraint) :
-			!is_ours || trigger->tgenabled != TRIGGER_FIRES_ON_ORIGIN)
-			return false;
-	}
-	return true;
+		svc_plain_checks(rel, &table->checks) &&
+		svc_plain_triggers(rel);
 }
 
 static Trigger *

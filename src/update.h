@@ -9,6 +9,7 @@
 #define SVC_UPDATE_H
 
 #include "direct.h"
+#include "plain.h"
 
 /* The most columns that one call changes. */
 #define SVC_UPDATE_COLUMNS_MAX	8
@@ -17,8 +18,7 @@
 typedef struct SvcUpdateTable
 {
 	SvcDirectTable direct;		/* by its primary key, with the columns to change */
-	int			check_count;	/* of CHECKs, which the caller has seen to */
-	const char *const *checks;	/* their names */
+	SvcChecks	checks;			/* which the caller has seen to */
 } SvcUpdateTable;
 
 extern bool svc_update_row(SvcUpdateTable *table, const Datum *keys, const Datum *values);

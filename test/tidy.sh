@@ -21,7 +21,7 @@ level() {
     case $1 in
         compat|error)                               echo 0 ;;
         amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
-        catalog)                                    echo 20 ;;
+        catalog|plain)                              echo 20 ;;
         attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
         changes|direct|event|gate|handover)         echo 22 ;;
         update)                                     echo 23 ;;
