@@ -12,6 +12,13 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+/* the digits that an amount may have */
+#define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
+#define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
+
+extern Datum svc_amount_zero(void);
+extern Datum svc_amount_too_large(void);
+
 static inline Datum
 svc_amount_from(int64 value)
 {
@@ -83,7 +90,7 @@ svc_amount_compare(Datum a, Datum b)
 static inline int
 svc_amount_sign(Datum a)
 {
-	return svc_amount_compare(a, svc_amount_from(0));
+	return svc_amount_compare(a, svc_amount_zero());
 }
 
 static inline Datum

@@ -164,7 +164,6 @@ void
 svc_check_amount(Datum value, const char *what)
 {
 	Numeric		amount = DatumGetNumeric(value);
-	Datum		limit;
 
 	if (numeric_is_nan(amount) || numeric_is_inf(amount))
 		ereport(ERROR,
@@ -173,10 +172,7 @@ svc_check_amount(Datum value, const char *what)
 				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
 				 errhint("Pass a plain number.")));
 
-	limit = DirectFunctionCall3(numeric_in, CStringGetDatum("1e" CppAsString2(SVC_AMOUNT_DIGITS_MAX)),
-								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	if (DatumGetBool(DirectFunctionCall2(numeric_ge,
-										 DirectFunctionCall1(numeric_abs, value), limit)) ||
+	if (svc_amount_compare(DirectFunctionCall1(numeric_abs, value), svc_amount_too_large()) >= 0 ||
 		DatumGetInt32(DirectFunctionCall1(numeric_scale, value)) > SVC_AMOUNT_SCALE_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),

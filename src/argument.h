@@ -13,8 +13,6 @@
 
 #define SVC_ID_LENGTH_MAX		255 /* characters of an id, a code or a key */
 #define SVC_MAX_ROWS_MAX		100000	/* of one call */
-#define SVC_AMOUNT_DIGITS_MAX	36	/* digits before the decimal point */
-#define SVC_AMOUNT_SCALE_MAX	18	/* digits after it */
 
 /* When a request is for. */
 typedef struct SvcInstant

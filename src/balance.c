@@ -41,14 +41,14 @@ svc_balance_allowance(const SvcBalance *balance)
 Datum
 svc_balance_available(const SvcBalance *balance)
 {
-	return svc_amount_greatest(svc_amount_from(0), left(balance));
+	return svc_amount_greatest(svc_amount_zero(), left(balance));
 }
 
 /* What was used beyond it. */
 Datum
 svc_balance_overage(const SvcBalance *balance)
 {
-	return svc_amount_greatest(svc_amount_from(0),
+	return svc_amount_greatest(svc_amount_zero(),
 							   svc_amount_subtract(balance->used, svc_balance_allowance(balance)));
 }
 
@@ -59,11 +59,11 @@ svc_balance_overage(const SvcBalance *balance)
 Datum
 svc_balance_overage_room(const SvcBalance *balance)
 {
-	Datum		beyond = svc_amount_greatest(svc_amount_subtract(svc_amount_from(0), left(balance)),
-											 svc_amount_from(0));
+	Datum		beyond = svc_amount_greatest(svc_amount_subtract(svc_amount_zero(), left(balance)),
+											 svc_amount_zero());
 
 	return svc_amount_greatest(svc_amount_subtract(balance->overage_limit, beyond),
-							   svc_amount_from(0));
+							   svc_amount_zero());
 }
 
 /* Is all used up?  What is held is not used. */
@@ -93,7 +93,7 @@ svc_balance_reset(SvcBalance *balance, int64 times)
 		return;
 	if (balance->unlimited)
 	{
-		balance->used = balance->rollover = svc_amount_from(0);
+		balance->used = balance->rollover = svc_amount_zero();
 		return;
 	}
 	reset_once(balance);
@@ -105,7 +105,7 @@ svc_balance_reset(SvcBalance *balance, int64 times)
 	grown = svc_amount_add(balance->rollover,
 						   svc_amount_multiply(svc_amount_from(times),
 											   svc_amount_subtract(balance->limit, balance->held)));
-	balance->rollover = svc_amount_greatest(svc_amount_least(grown, most), svc_amount_from(0));
+	balance->rollover = svc_amount_greatest(svc_amount_least(grown, most), svc_amount_zero());
 }
 
 /* Negative when more is used or held than there is. */
@@ -123,8 +123,8 @@ reset_once(SvcBalance *balance)
 	Datum		overage = svc_balance_overage(balance);
 
 	balance->rollover = svc_amount_greatest(svc_amount_least(own, balance->rollover_max),
-											svc_amount_from(0));
-	balance->used = balance->carries_overage ? overage : svc_amount_from(0);
+											svc_amount_zero());
+	balance->used = balance->carries_overage ? overage : svc_amount_zero();
 }
 
 /*

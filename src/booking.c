@@ -92,7 +92,7 @@ svc_booking_lapse(Datum customer_id, SvcGrant *grant)
 		return 0;
 	rows = svc_lifecycle_rewrite(&statement, values, NULL);
 	lapsed = SPI_tuptable;
-	line.taken = svc_amount_from(0);
+	line.taken = svc_amount_zero();
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;

@@ -502,7 +502,7 @@ attempt_refund(SvcRequest *request, void *state, Datum *answer)
 	if (set.count > 0 && !has_metered(&set))
 		svc_consume_report_not_metered(request, request->code);
 	svc_booking_catch_up(request, &set);
-	svc_grant_decide(&decision, &set, svc_amount_from(0), SVC_REJECT);
+	svc_grant_decide(&decision, &set, svc_amount_zero(), SVC_REJECT);
 	rest = give_back(request, &set);
 	if (svc_amount_sign(rest) > 0 || set.count == 0)
 	{

@@ -339,7 +339,7 @@ total_of(const SvcGrantSet *set)
 	Total		total = {{0}};
 	SvcBalance *sum = &total.balance;
 
-	sum->limit = sum->rollover = sum->used = sum->held = total.overage = svc_amount_from(0);
+	sum->limit = sum->rollover = sum->used = sum->held = total.overage = svc_amount_zero();
 	for (int i = 0; i < set->live; i++)
 	{
 		const SvcBalance *balance = &set->grants[i].balance;
@@ -437,7 +437,7 @@ explain_pool(StringInfo words, const SvcGrant *grant)
 static char *
 explain_decision(const SvcDecision *decision, const SvcGrantSet *set, Datum amount)
 {
-	Datum		by_pools = svc_amount_from(0);
+	Datum		by_pools = svc_amount_zero();
 	const char *pools = "";
 
 	for (int i = 0; i < set->live; i++)
@@ -517,7 +517,7 @@ past_of_row(uint64 row, const SvcGrant *grant)
 		value = svc_statement_value(row, 7, &isnull);
 		past.has_limit = !isnull;
 		past.unlimited = !isnull && numeric_is_inf(DatumGetNumeric(value));
-		past.limit = isnull || past.unlimited ? svc_amount_from(0) : value;
+		past.limit = isnull || past.unlimited ? svc_amount_zero() : value;
 	}
 	return past;
 }
@@ -560,7 +560,7 @@ read_past_holds(SvcGrantSet *set, Datum customer_id, Datum code, TimestampTz at)
 	{
 		SvcGrant   *grant = &set->grants[i];
 
-		grant->balance.held = svc_amount_from(0);
+		grant->balance.held = svc_amount_zero();
 		grant->lapses = palloc(Max(rows, 1) * sizeof(SvcLapse));
 		for (uint64 row = 0; row < rows; row++)
 		{

@@ -352,7 +352,7 @@ void
 svc_grant_sum_up(SvcGrantSet *set)
 {
 	set->metered = set->unlimited = false;
-	set->available = svc_amount_from(0);
+	set->available = svc_amount_zero();
 	for (int i = 0; i < set->live; i++)
 	{
 		SvcGrant   *grant = &set->grants[i];
@@ -412,8 +412,8 @@ void
 svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount, SvcMode mode)
 {
 	memset(decision, 0, sizeof(*decision));
-	decision->overage = svc_amount_from(0);
-	decision->consumed = svc_amount_from(0);
+	decision->overage = svc_amount_zero();
+	decision->consumed = svc_amount_zero();
 	decision->reset_at = DT_NOEND;
 	decision->expires_at = DT_NOEND;
 
@@ -469,7 +469,7 @@ void
 svc_grant_untake(SvcGrantSet *set)
 {
 	for (int i = 0; i < set->count; i++)
-		set->grants[i].taken = set->grants[i].overage = set->grants[i].spent = svc_amount_from(0);
+		set->grants[i].taken = set->grants[i].overage = set->grants[i].spent = svc_amount_zero();
 }
 
 /* Complete a decision with what is taken, and what is left then. */
@@ -479,7 +479,7 @@ svc_grant_describe(SvcDecision *decision, const SvcGrantSet *set)
 	decision->consumed = svc_grant_taken(set);
 	if (!decision->has_remaining)
 		return;
-	decision->remaining = svc_amount_from(0);
+	decision->remaining = svc_amount_zero();
 	for (int i = 0; i < set->live; i++)
 	{
 		const SvcGrant *grant = &set->grants[i];
@@ -514,7 +514,7 @@ svc_grant_overage_units(const SvcGrant *grant, Datum overage)
 Datum
 svc_grant_taken(const SvcGrantSet *set)
 {
-	Datum		taken = svc_amount_from(0);
+	Datum		taken = svc_amount_zero();
 
 	for (int i = 0; i < set->count; i++)
 		taken = svc_amount_add(taken, set->grants[i].is_pool ? set->grants[i].spent :
@@ -781,7 +781,7 @@ read_grant(SvcGrant *grant, const Row *row)
 	grant->value = row->values[GRANT_VALUE];
 	grant->has_value = !row->isnull[GRANT_VALUE];
 	grant->ledger_seq = DatumGetInt64(row->values[GRANT_LEDGER_SEQ]);
-	grant->taken = grant->overage = grant->held = grant->spent = svc_amount_from(0);
+	grant->taken = grant->overage = grant->held = grant->spent = svc_amount_zero();
 }
 
 static char *
@@ -934,7 +934,7 @@ instant_or(const Row *row, int column, TimestampTz otherwise)
 static Datum
 amount_or_zero(const Row *row, int column)
 {
-	return row->isnull[column] ? svc_amount_from(0) : row->values[column];
+	return row->isnull[column] ? svc_amount_zero() : row->values[column];
 }
 
 /* Live grants first; those of the code itself before pools; then burn order. */
@@ -1001,7 +1001,7 @@ take_beyond(SvcGrant *grant, Datum units, Datum rest)
 {
 	Datum		amount = grant->is_pool ? svc_amount_multiply(units, grant->cost) : units;
 	Datum		beyond = svc_amount_greatest(svc_amount_subtract(amount, left_within(grant)),
-											 svc_amount_from(0));
+											 svc_amount_zero());
 
 	grant->overage = svc_amount_add(grant->overage, beyond);
 	return take(grant, units, rest);
@@ -1019,9 +1019,9 @@ static Datum
 left_within(const SvcGrant *grant)
 {
 	if (!grant->is_pool)
-		return svc_amount_from(0);
+		return svc_amount_zero();
 	return svc_amount_greatest(svc_amount_subtract(grant->available, grant->taken),
-							   svc_amount_from(0));
+							   svc_amount_zero());
 }
 
 /*

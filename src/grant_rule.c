@@ -209,7 +209,7 @@ conclude(SvcRowChange *change, const char *action)
 	if (is_renewed(change))
 		note_reset(change, &note);
 
-	note.amount = svc_amount_from(0);
+	note.amount = svc_amount_zero();
 	note.at = note.until = svc_clock_now();
 	note.has_rollover_before = false;
 	if (is_limit_changed(change))
@@ -840,7 +840,7 @@ new_amount(SvcRowChange *change, SvcColumn *column)
 	bool		isnull;
 	Datum		value = svc_row_new(change, column, &isnull);
 
-	return isnull ? svc_amount_from(0) : value;
+	return isnull ? svc_amount_zero() : value;
 }
 
 static void

@@ -59,7 +59,7 @@ Datum
 svc_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Worth		nothing = {NULL, svc_amount_from(0)};
+	Worth		nothing = {NULL, svc_amount_zero()};
 	Worth		before;
 	Worth		after;
 
@@ -116,7 +116,7 @@ read_amount(TriggerData *trigger, HeapTuple row, const char *column)
 	Datum		amount;
 
 	if (text_value == NULL)
-		return svc_amount_from(0);
+		return svc_amount_zero();
 	amount = DirectFunctionCall3(numeric_in, CStringGetDatum(text_value),
 								 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	svc_check_amount(amount, column);

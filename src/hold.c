@@ -176,7 +176,7 @@ svc_release_hold(PG_FUNCTION_ARGS)
 {
 	SvcRequest	request = {.kind = "release", .answer_type = SVC_ANSWER_CONSUMPTION};
 
-	request.amount = svc_amount_from(0);
+	request.amount = svc_amount_zero();
 	read_hold_request(fcinfo, &request, 2);
 	request.instant = svc_argument_instant(fcinfo, 3);
 	return end_hold(fcinfo, &request);
@@ -223,7 +223,7 @@ attempt_hold(SvcRequest *request, void *state_arg, Datum *answer)
 	for (int i = 0; i < set.live; i++)
 	{
 		set.grants[i].held = set.grants[i].taken;
-		set.grants[i].taken = set.grants[i].spent = svc_amount_from(0);
+		set.grants[i].taken = set.grants[i].spent = svc_amount_zero();
 	}
 	request->has_hold = decision.has_hold = true;
 	request->hold_id = decision.hold_id =
@@ -385,7 +385,7 @@ decide_beyond(const SvcRequest *request, SvcGrantSet *set, Datum beyond, SvcDeci
 	if (decision->reason == SVC_OK)
 		return;
 	svc_grant_untake(set);
-	decision->overage = svc_amount_from(0);
+	decision->overage = svc_amount_zero();
 	if (svc_amount_sign(beyond) == 0 || request->mode == SVC_CAP)
 		decision->reason = SVC_OK;
 }
@@ -426,7 +426,7 @@ read_lines(Hold *hold, uint64 rows)
 	{
 		hold->lines[row].entitlement_id = svc_statement_value(row, 4, &isnull);
 		hold->lines[row].amount = svc_statement_value(row, 5, &isnull);
-		hold->lines[row].settled = hold->lines[row].units = svc_amount_from(0);
+		hold->lines[row].settled = hold->lines[row].units = svc_amount_zero();
 		hold->lines[row].cost = svc_statement_value(row, 6, &isnull);
 		hold->lines[row].on_pool = !isnull;
 		/* it ends as a whole: one line that has lapsed is enough */
@@ -440,7 +440,7 @@ static bool
 needs_pools(const Hold *hold, Datum amount)
 {
 	bool		on_pool = false;
-	Datum		held = svc_amount_from(0);
+	Datum		held = svc_amount_zero();
 
 	for (int i = 0; i < hold->count; i++)
 	{
@@ -537,7 +537,7 @@ take_lines(const Hold *hold, SvcGrantSet *set)
 static Datum
 overage_of_taken(const SvcGrantSet *set)
 {
-	Datum		sum = svc_amount_from(0);
+	Datum		sum = svc_amount_zero();
 
 	for (int i = 0; i < set->count; i++)
 	{

@@ -183,7 +183,7 @@ derive_amount_due(SvcRowChange *change)
 	if (no_total || isnull)
 		return;
 	svc_row_set(change, &amount_due_column,
-				svc_row_new_is(change, &status_column, "void") ? svc_amount_from(0) :
+				svc_row_new_is(change, &status_column, "void") ? svc_amount_zero() :
 				svc_amount_subtract(total, paid), false);
 }
 

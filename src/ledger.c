@@ -39,6 +39,10 @@
 #include "utils/fmgroids.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "amount.h"
@@ -52,8 +56,33 @@
 #include "ledger.h"
 #include "statement.h"
 
+/* which refuses a second request with a key */
+#define KEY_INDEX	"svc_entitlement_ledger_key"
+
+#define APPEND \
+	"INSERT INTO @extschema@.svc_entitlement_ledger" \
+	" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id," \
+	"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount, overage)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16," \
+	"  $17, $18, $19)"
+#define APPEND_PARAMETERS \
+	19, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, \
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID, \
+	TEXTOID, NUMERICOID, NUMERICOID}
+
+static SvcStatement append = {
+	APPEND
+	" ON CONFLICT (customer_id, idempotency_key)"
+	"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
+	APPEND_PARAMETERS
+};
+
+static SvcStatement append_without_conflict = {APPEND, APPEND_PARAMETERS};
+
 static void check_unseen(const SvcRequest *request);
 static bool is_new_key(const Datum *keys);
+static bool has_rules(void);
+static bool append_under_rules(Datum *values, const bool *isnull);
 static bool append_directly(const Datum *parameters, const bool *no_parameter);
 static Datum as_jsonb(Datum row);
 static Datum overage_of(const SvcGrant *grant);
@@ -127,8 +156,8 @@ is_new_key(const Datum *keys)
 }
 
 /*
- * Before a denial under REPEATABLE READ: has the request taken effect after
- * our snapshot?  Then the denial would be wrong, and the answer is not for us
+ * Before a denial or failure under REPEATABLE READ: has the request taken effect
+ * after our snapshot?  Then that would be wrong, and the answer is not for us
  * to see: raises 40001.
  */
 static void
@@ -159,18 +188,6 @@ check_unseen(const SvcRequest *request)
 bool
 svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Datum answer)
 {
-	static SvcStatement statement = {
-		"INSERT INTO @extschema@.svc_entitlement_ledger"
-		" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id,"
-		"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount, overage)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16,"
-		"  $17, $18, $19)"
-		" ON CONFLICT (customer_id, idempotency_key)"
-		"  WHERE line = 0 AND idempotency_key IS NOT NULL DO NOTHING",
-		19, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID,
-			TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID,
-		TEXTOID, NUMERICOID, NUMERICOID}
-	};
 	bool		is_first = request->has_key && line == 0;
 	Datum		values[19];
 	bool		isnull[19] = {false};
@@ -201,11 +218,60 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 	values[18] = overage_of(grant);
 	isnull[18] = svc_amount_sign(values[18]) == 0;
 	svc_early_release_arm();
-	if (append_directly(values, isnull) || svc_statement_run(&statement, values, isnull) == 1)
+	if (append_directly(values, isnull) ||
+		(has_rules() ? append_under_rules(values, isnull) : svc_statement_run(&append, values, isnull) == 1))
 		return true;
 	if (!is_first)
 		svc_gate_report_unwritten("svc_entitlement_ledger");
 	return false;
+}
+
+/* With rules on the table PostgreSQL knows no ON CONFLICT; the index remains. */
+static bool
+has_rules(void)
+{
+	Relation	ledger = table_open(svc_catalog_table("svc_entitlement_ledger"), RowExclusiveLock);
+	bool		result = ledger->rd_rules != NULL &&
+		OidIsValid(get_relname_relid(KEY_INDEX, RelationGetNamespace(ledger)));
+
+	table_close(ledger, NoLock);
+	return result;
+}
+
+/* There the error of the unique index says that a rival has taken effect. */
+static bool
+append_under_rules(Datum *values, const bool *isnull)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(memory);
+	PG_TRY();
+	{
+		done = svc_statement_run(&append_without_conflict, values, isnull) == 1;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(memory);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || error->constraint_name == NULL ||
+			strcmp(error->constraint_name, KEY_INDEX) != 0)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(memory);
+	CurrentResourceOwner = owner;
+	return done;
 }
 
 /*
@@ -224,7 +290,7 @@ append_directly(const Datum *parameters, const bool *no_parameter)
 		"svc_entitlement_ledger_idempotency_key_check", "svc_entitlement_ledger_line_check",
 	"svc_entitlement_ledger_seq_check", "svc_entitlement_ledger_seq_check1"};
 	static const SvcPlainTable plain = {lengthof(types), types, {lengthof(checks), checks},
-	.arbiter = "svc_entitlement_ledger_key"};
+	.arbiter = KEY_INDEX};
 	enum { RECORDED_AT = 5, ANSWER = 20 };
 	Datum		values[lengthof(types)];
 	bool		isnull[lengthof(types)];
@@ -279,7 +345,7 @@ overage_of(const SvcGrant *grant)
 	SvcBalance	after = grant->balance;
 
 	if (!grant->metered || grant->balance.unlimited)
-		return svc_amount_from(0);
+		return svc_amount_zero();
 	after.used = svc_amount_add(after.used, grant->taken);
 	return svc_amount_subtract(svc_balance_overage(&after), svc_balance_overage(&grant->balance));
 }
@@ -332,7 +398,10 @@ svc_ledger_run(SvcRequest *request, SvcAttempt attempt, void *state)
 	if (!svc_ledger_replay(request, &answer) &&
 		!attempt(request, state, &answer) &&
 		!svc_ledger_replay(request, &answer))
+	{
+		check_unseen(request);
 		report_lost_key(request);
+	}
 	return answer;
 }
 

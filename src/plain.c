@@ -32,7 +32,7 @@ svc_plain_rows(Relation rel)
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!rel->rd_rel->relispartition &&
 		!rel->rd_rel->relhassubclass &&
-		!rel->rd_rel->relhasrules &&
+		rel->rd_rules == NULL &&
 		!(rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity) &&
 		!is_distributed(rel);
 }

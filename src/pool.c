@@ -281,7 +281,7 @@ svc_pool_describe(SvcDecision *decision, const SvcGrantSet *set, const SvcGrantS
 		if (grant == NULL)
 			continue;
 		after.grants[i].balance = grant->balance;
-		after.grants[i].taken = svc_amount_from(0);
+		after.grants[i].taken = svc_amount_zero();
 	}
 	svc_grant_describe(decision, &after);
 	decision->consumed = consumed;

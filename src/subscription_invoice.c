@@ -220,7 +220,7 @@ make_invoice(Billing *billing)
 	isnull[7] = PG_ARGISNULL(ARG_DUE_DATE);
 	values[8] = billing->agreement;
 	if (!isnull[3])
-		check_discount(values[2], values[3], isnull[4] ? svc_amount_from(0) : values[4]);
+		check_discount(values[2], values[3], isnull[4] ? svc_amount_zero() : values[4]);
 	svc_lifecycle_write(&create, &statement, values, isnull);
 	billing->id = svc_statement_value(0, 1, &isnull[0]);
 }

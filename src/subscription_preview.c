@@ -206,7 +206,7 @@ static void
 put_comparison(ReturnSetInfo *result, const Comparison *comparison)
 {
 	const SvcGrant *before = &comparison->before;
-	Datum		zero = svc_amount_from(0);
+	Datum		zero = svc_amount_zero();
 	bool		counts_before = comparison->is_before && before->metered;
 	bool		counts_after = comparison->is_after && comparison->metered;
 	Datum		used = counts_before ? before->balance.used : zero;
@@ -262,14 +262,14 @@ shown_limit(bool is_there, bool metered, bool unlimited, Datum limit, bool *isnu
 {
 	*isnull = !is_there || !metered;
 	if (*isnull)
-		return svc_amount_from(0);
+		return svc_amount_zero();
 	return unlimited ? svc_amount_infinity() : limit;
 }
 
 static Datum
 left_of(Datum limit, Datum rollover, Datum gone)
 {
-	return svc_amount_greatest(svc_amount_subtract(svc_amount_add(limit, rollover), gone), svc_amount_from(0));
+	return svc_amount_greatest(svc_amount_subtract(svc_amount_add(limit, rollover), gone), svc_amount_zero());
 }
 
 static bool

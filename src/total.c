@@ -68,5 +68,5 @@ amount_or_zero(SvcRowChange *change, SvcColumn *column)
 	bool		isnull;
 	Datum		value = svc_row_new(change, column, &isnull);
 
-	return isnull ? svc_amount_from(0) : value;
+	return isnull ? svc_amount_zero() : value;
 }

@@ -101,7 +101,10 @@ RESET enable_seqscan;
 -- a rule, and a policy that binds the owner, too
 CREATE RULE mine AS ON INSERT TO svc_entitlement_ledger DO ALSO INSERT INTO seen VALUES ('rule', NEW.amount);
 SELECT * FROM consume;
+SELECT a.replayed, r.replayed FROM svc_consume_entitlement('ada', 'api_calls', 20, 'alert') a, svc_consume_entitlement('ada', 'api_calls', 1, 'ruled') r;
+SELECT raises($$SELECT svc_consume_entitlement('ada', 'api_calls', 2, 'ruled')$$);
 SELECT * FROM seen WHERE what = 'rule';
+SELECT * FROM books;
 DROP RULE mine ON svc_entitlement_ledger;
 ALTER TABLE svc_entitlement ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 SELECT allowed, reason FROM svc_consume_entitlement('ada', 'api_calls', 1);
