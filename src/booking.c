@@ -240,15 +240,36 @@ update_directly(const SvcDeed *deed, const SvcRequest *request, const SvcGrant *
 {
 	static SvcColumn columns[] = {{"used_amount", NUMERICOID}, {"held_amount", NUMERICOID},
 	{"ledger_seq", INT8OID}, {"status"}};
-	static const char *const checks[] = {"svc_entitlement_alerted_percent_check", "svc_entitlement_check",
-		"svc_entitlement_code_check", "svc_entitlement_costs_check", "svc_entitlement_held_amount_check",
-		"svc_entitlement_id_check", "svc_entitlement_ledger_seq_check", "svc_entitlement_limit_amount_check",
-		"svc_entitlement_overage_check", "svc_entitlement_overage_limit_check", "svc_entitlement_priority_check",
-		"svc_entitlement_reset_anchor_check", "svc_entitlement_reset_period_check", "svc_entitlement_revision_check",
-		"svc_entitlement_rollover_amount_check", "svc_entitlement_rollover_max_check",
-	"svc_entitlement_status_check", "svc_entitlement_used_amount_check"};
+	static const SvcCheck checks[] = {
+		{"svc_entitlement_alerted_percent_check", "(alerted_percent >= 0)"},
+		{"svc_entitlement_check", "(valid_from < valid_until)"},
+		{"svc_entitlement_code_check", "((length(code) >= 1) AND (length(code) <= 255))"},
+		{"svc_entitlement_costs_check", "(jsonb_typeof(costs) = 'object'::text)"},
+		{"svc_entitlement_held_amount_check",
+			"((held_amount >= (0)::numeric) AND (held_amount < 'Infinity'::numeric))"},
+		{"svc_entitlement_id_check", "((length(id) >= 1) AND (length(id) <= 255))"},
+		{"svc_entitlement_ledger_seq_check", "(ledger_seq >= 0)"},
+		{"svc_entitlement_limit_amount_check",
+			"((limit_amount >= (0)::numeric) AND (limit_amount < 'Infinity'::numeric))"},
+		{"svc_entitlement_overage_check", "(overage = ANY (ARRAY['deny'::text, 'allow'::text]))"},
+		{"svc_entitlement_overage_limit_check",
+			"((overage_limit >= (0)::numeric) AND (overage_limit < 'Infinity'::numeric))"},
+		{"svc_entitlement_priority_check", "(priority >= 0)"},
+		{"svc_entitlement_reset_anchor_check", "isfinite(reset_anchor)"},
+		{"svc_entitlement_reset_period_check",
+			"(reset_period = ANY (ARRAY['hourly'::text, 'daily'::text, 'weekly'::text, 'monthly'::text, 'quarterly'::text, 'yearly'::text, 'never'::text]))"},
+		{"svc_entitlement_revision_check", "(revision >= 1)"},
+		{"svc_entitlement_rollover_amount_check",
+			"((rollover_amount >= (0)::numeric) AND (rollover_amount < 'Infinity'::numeric))"},
+		{"svc_entitlement_rollover_max_check",
+			"((rollover_max >= (0)::numeric) AND (rollover_max < 'Infinity'::numeric))"},
+		{"svc_entitlement_status_check",
+			"(status = ANY (ARRAY['active'::text, 'exhausted'::text, 'suspended'::text, 'expired'::text, 'revoked'::text]))"},
+		{"svc_entitlement_used_amount_check",
+			"((used_amount >= (0)::numeric) AND (used_amount < 'Infinity'::numeric))"},
+	};
 	static SvcUpdateTable table = {{"svc_entitlement", 2, {{"customer_id"}, {"id"}}, lengthof(columns), columns},
-	{lengthof(checks), checks}};
+	{lengthof(checks), checks}, {"customer_id", "id", "plan_id", "subscription_id"}};
 	Datum		keys[2] = {request->customer_id, grant->id};
 	Datum		values[lengthof(columns)];
 

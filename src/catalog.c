@@ -213,6 +213,25 @@ svc_catalog_table(const char *name)
 }
 
 /*
+ * Open a table of svc by its name.  While we have waited for the lock, another may
+ * have taken its place: then that one.
+ */
+Relation
+svc_catalog_open(const char *name, LOCKMODE lock)
+{
+	for (;;)
+	{
+		Oid			relid = svc_catalog_table(name);
+		Relation	rel = try_table_open(relid, lock);
+
+		if (rel != NULL && svc_catalog_table(name) == relid)
+			return rel;
+		if (rel != NULL)
+			table_close(rel, lock);
+	}
+}
+
+/*
  * The version of the tables in a schema, 0 when there are none.
  *
  * Read by a plain scan of svc_meta's only row, with the catalogs' snapshot:

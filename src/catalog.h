@@ -10,6 +10,7 @@
 #define SVC_CATALOG_H
 
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 #include "noun.h"
@@ -37,6 +38,7 @@ extern const char *svc_catalog_schema_name(void);
 extern uint64 svc_catalog_generation(void);
 extern uint64 svc_catalog_changes(void);
 extern Oid	svc_catalog_table(const char *name);
+extern Relation svc_catalog_open(const char *name, LOCKMODE lock);
 extern int	svc_catalog_installed_version(Oid schema);
 
 #endif							/* SVC_CATALOG_H */

@@ -23,12 +23,19 @@
 #define SvcIndexUpdate	TU_UpdateIndexes
 #define SVC_NO_INDEX	TU_None
 #define svc_insert_index_tuples(info, slot, estate, which) \
-	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, (which) == TU_Summarizing)
+	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, (which) == TU_Summarizing)
 #else
 #define SvcIndexUpdate	bool
 #define SVC_NO_INDEX	false
 #define svc_insert_index_tuples(info, slot, estate, which) \
-	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL)
+#endif
+
+/* Is a column computed when it is read? */
+#if PG_VERSION_NUM >= 180000
+#define svc_has_generated_virtual(constr)	((constr)->has_generated_virtual)
+#else
+#define svc_has_generated_virtual(constr)	false
 #endif
 
 #if PG_VERSION_NUM < 180000

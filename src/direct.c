@@ -177,12 +177,15 @@ open_table(SvcDirectScan *scan, SvcDirectTable *table)
 	scan->table = table;
 	if (known && !OidIsValid(table->index))
 		return false;
-	/* (one that is known may be gone) */
 	scan->rel = known ? try_table_open(table->rel, AccessShareLock) : NULL;
-	if (scan->rel == NULL)
-		scan->rel = table_open(svc_catalog_table(table->name), AccessShareLock);
-	if (table->rel != RelationGetRelid(scan->rel) || table->changes != svc_catalog_changes())
+	if (scan->rel == NULL || table->changes != svc_catalog_changes())
+	{
+		/* it may be gone, or another may be in its place */
+		if (scan->rel != NULL)
+			table_close(scan->rel, AccessShareLock);
+		scan->rel = svc_catalog_open(table->name, AccessShareLock);
 		look_up(table, scan->rel);
+	}
 	if (!OidIsValid(table->index))
 	{
 		table_close(scan->rel, NoLock);
@@ -216,7 +219,8 @@ find_column(TupleDesc desc, const SvcColumn *column)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && strcmp(NameStr(att->attname), column->name) == 0 &&
-			att->atttypid == (OidIsValid(column->type) ? column->type : TEXTOID))
+			att->atttypid == (OidIsValid(column->type) ? column->type : TEXTOID) &&
+			att->atttypmod == -1)
 			return i + 1;
 	}
 	return InvalidAttrNumber;

@@ -48,8 +48,8 @@
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID
 
 static const Oid event_types[EVENT_COLUMNS] = {EVENT_TYPES};
-static const char *const event_checks[] = {"svc_event_revision_check"};
-static const SvcPlainTable plain_log = {EVENT_COLUMNS, event_types, {lengthof(event_checks), event_checks}};
+static const SvcCheck event_checks[] = {{"svc_event_revision_check", "(revision >= 1)"}};
+static SvcPlainTable plain_log = {EVENT_COLUMNS, event_types, {lengthof(event_checks), event_checks}};
 
 bool		svc_notify = true;
 bool		svc_consumed_events = false;
@@ -96,7 +96,7 @@ svc_event_append(FunctionCallInfo fcinfo, int64 id, const SvcEvent *event)
 	svc_catalog_use(fcinfo);
 	fill_row(id, event, type, at, values, isnull);
 
-	log = table_open(svc_catalog_table("svc_event"), RowExclusiveLock);
+	log = svc_catalog_open("svc_event", RowExclusiveLock);
 	if (!svc_insert_row(log, &plain_log, values, isnull))
 		insert_by_statement(fcinfo, values, isnull);
 	table_close(log, NoLock);

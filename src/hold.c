@@ -589,6 +589,8 @@ report_ended_hold(const SvcRequest *request, const Hold *hold)
 {
 	bool		is_open = strcmp(hold->status, "open") == 0;
 
+	/* it tells who has ended the hold that this has happened: as a replay does (ledger.c) */
+	svc_ledger_flush();
 	ereport(ERROR,
 			(errcode(ERRCODE_SVC_HOLD_ENDED),
 			 errmsg("cannot %s hold \"%s\": it has %s", request->kind,

@@ -11,10 +11,12 @@
  * or policy, partitions, another access method, is not plain, and the caller runs
  * an INSERT instead.
  *
- * A unique index may be the *arbiter*, as that of ON CONFLICT DO NOTHING.  Its
- * entry is made first.  If there is, or may come, a row with the same key, ours is
- * deleted again, and the caller runs an INSERT, which knows how to wait for a rival
- * that is in progress.  The entry that stays behind leads to a dead row.
+ * A unique index may be the *arbiter*, as that of ON CONFLICT DO NOTHING, and then
+ * the row is inserted speculatively, as the executor does: those who have the same
+ * key wait for our decision, not for our transaction.  The arbiter's entry is made
+ * first.  If there is, or may come, a row with the same key, ours is killed, and was
+ * never there, not even for logical decoding; the caller runs an INSERT, which knows
+ * how to wait for a rival that is in progress.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,9 +33,11 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
+#include "catalog.h"
 #include "insert.h"
 
 /* More indexes than this are left to the executor. */
@@ -48,7 +52,7 @@ typedef struct Target
 	bool		wanted[INDEXES_MAX];	/* does the row belong in it? */
 } Target;
 
-static bool is_plain_table(Relation rel, const SvcPlainTable *table);
+static bool is_plain_table(Relation rel, SvcPlainTable *table);
 static bool has_types(TupleDesc desc, const Oid *types);
 static bool breaks_not_null(TupleDesc desc, const bool *isnull);
 static bool fires_on_insert(const TriggerDesc *triggers);
@@ -60,7 +64,6 @@ static void close_indexes(Target *target);
 static bool insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull);
 static bool is_arbiter(Relation index, const char *arbiter);
 static bool insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool may_object);
-static void take_back(Target *target, TupleTableSlot *slot);
 
 /*
  * Insert a row into a table, which the caller has opened and locked, if the table
@@ -70,7 +73,7 @@ static void take_back(Target *target, TupleTableSlot *slot);
  * breaks a NOT NULL is left to the executor to refuse.
  */
 bool
-svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *isnull)
+svc_insert_row(Relation rel, SvcPlainTable *table, Datum *values, bool *isnull)
 {
 	Target		target = {.rel = rel};
 	bool		done;
@@ -85,14 +88,22 @@ svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *is
 }
 
 static bool
-is_plain_table(Relation rel, const SvcPlainTable *table)
+is_plain_table(Relation rel, SvcPlainTable *table)
 {
-	return svc_plain_rows(rel) &&
-		RelationGetDescr(rel)->natts == table->natts &&
-		has_types(RelationGetDescr(rel), table->types) &&
-		svc_plain_checks(rel, &table->checks) &&
-		svc_plain_triggers(rel) &&
-		!fires_on_insert(rel->trigdesc);
+	SvcPlainVerdict *verdict = &table->verdict;
+
+	if (verdict->rel != RelationGetRelid(rel) || verdict->changes != svc_catalog_changes())
+	{
+		verdict->changes = svc_catalog_changes();
+		verdict->rel = RelationGetRelid(rel);
+		verdict->is_plain = svc_plain_rows(rel) &&
+			RelationGetDescr(rel)->natts == table->natts &&
+			has_types(RelationGetDescr(rel), table->types) &&
+			svc_plain_checks(rel, &table->checks) &&
+			svc_plain_triggers(rel) &&
+			!fires_on_insert(rel->trigdesc);
+	}
+	return verdict->is_plain;
 }
 
 static bool
@@ -101,7 +112,8 @@ has_types(TupleDesc desc, const Oid *types)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (TupleDescAttr(desc, i)->attisdropped ||
-			TupleDescAttr(desc, i)->atttypid != types[i])
+			TupleDescAttr(desc, i)->atttypid != types[i] ||
+			TupleDescAttr(desc, i)->atttypmod != -1)
 			return false;
 	}
 	return true;
@@ -209,7 +221,7 @@ has_arbiter(Target *target, const char *arbiter)
 	for (int i = 0; i < target->count; i++)
 	{
 		if (is_arbiter(target->indexes[i], arbiter))
-			return target->indexes[i]->rd_index->indisunique;
+			return target->indexes[i]->rd_index->indisunique && target->indexes[i]->rd_index->indisvalid;
 	}
 	return false;
 }
@@ -227,12 +239,20 @@ insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull)
 {
 	TupleTableSlot *slot = table_slot_create(target->rel, NULL);
 	int			natts = RelationGetDescr(target->rel)->natts;
+	TransactionId xid = GetCurrentTransactionId();
+	uint32		token = 0;
 	bool		done = true;
 
 	memcpy(slot->tts_values, values, natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, isnull, natts * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
+	if (arbiter != NULL)
+	{
+		token = SpeculativeInsertionLockAcquire(xid);
+		table_tuple_insert_speculative(target->rel, slot, GetCurrentCommandId(true), 0, NULL, token);
+	}
+	else
+		table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
 
 	for (int i = 0; i < target->count && done; i++)
 	{
@@ -244,8 +264,11 @@ insert_row(Target *target, const char *arbiter, Datum *values, bool *isnull)
 		if (target->wanted[i] && !is_arbiter(target->indexes[i], arbiter))
 			(void) insert_entry(target, target->indexes[i], slot, false);
 	}
-	if (!done)
-		take_back(target, slot);
+	if (arbiter != NULL)
+	{
+		table_tuple_complete_speculative(target->rel, slot, token, done);
+		SpeculativeInsertionLockRelease(xid);
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	return done;
 }
@@ -270,11 +293,4 @@ insert_entry(Target *target, Relation index, TupleTableSlot *slot, bool may_obje
 	FormIndexDatum(info, slot, NULL, keys, nulls);
 	return index_insert(index, keys, nulls, &slot->tts_tid, target->rel, check, false, info) ||
 		check != UNIQUE_CHECK_PARTIAL;
-}
-
-static void
-take_back(Target *target, TupleTableSlot *slot)
-{
-	CommandCounterIncrement();
-	simple_heap_delete(target->rel, &slot->tts_tid);
 }

@@ -17,8 +17,9 @@ typedef struct SvcPlainTable
 	const Oid  *types;			/* of its columns */
 	SvcChecks	checks;			/* which the caller has seen to */
 	const char *arbiter;		/* unique index whose conflicts are no error, or NULL */
+	SvcPlainVerdict verdict;	/* kept by insert.c */
 } SvcPlainTable;
 
-extern bool svc_insert_row(Relation rel, const SvcPlainTable *table, Datum *values, bool *isnull);
+extern bool svc_insert_row(Relation rel, SvcPlainTable *table, Datum *values, bool *isnull);
 
 #endif							/* SVC_INSERT_H */

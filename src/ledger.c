@@ -62,9 +62,10 @@
 #define APPEND \
 	"INSERT INTO @extschema@.svc_entitlement_ledger" \
 	" (customer_id, entitlement_id, seq, line, kind, code, amount, held, occurred_at, hold_id," \
-	"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount, overage)" \
+	"  idempotency_key, request, answer, metadata, actor, request_id, spent_on, spent_amount, overage," \
+	"  recorded_at, limit_before, rollover_before)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_jsonb($13), $14, $15, $16," \
-	"  $17, $18, $19)"
+	"  $17, $18, $19, now(), NULL, NULL)"
 #define APPEND_PARAMETERS \
 	19, {TEXTOID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, \
 		TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, RECORDOID, JSONBOID, TEXTOID, TEXTOID, \
@@ -87,7 +88,6 @@ static bool append_directly(const Datum *parameters, const bool *no_parameter);
 static Datum as_jsonb(Datum row);
 static Datum overage_of(const SvcGrant *grant);
 static Datum identify(const SvcRequest *request);
-static void flush_log(void);
 pg_noreturn static void report_key_reused(const SvcRequest *request);
 pg_noreturn static void report_no_answer(const SvcRequest *request);
 pg_noreturn static void report_lost_key(const SvcRequest *request);
@@ -128,7 +128,7 @@ svc_ledger_replay(const SvcRequest *request, Datum *answer)
 	if (!DatumGetBool(svc_statement_value(0, 1, &isnull)))
 		report_key_reused(request);
 
-	flush_log();
+	svc_ledger_flush();
 	*answer = svc_statement_value(0, 2, &isnull);
 	if (isnull)
 		report_no_answer(request);
@@ -230,7 +230,7 @@ svc_ledger_append(const SvcRequest *request, const SvcGrant *grant, int line, Da
 static bool
 has_rules(void)
 {
-	Relation	ledger = table_open(svc_catalog_table("svc_entitlement_ledger"), RowExclusiveLock);
+	Relation	ledger = svc_catalog_open("svc_entitlement_ledger", RowExclusiveLock);
 	bool		result = ledger->rd_rules != NULL &&
 		OidIsValid(get_relname_relid(KEY_INDEX, RelationGetNamespace(ledger)));
 
@@ -286,10 +286,15 @@ append_directly(const Datum *parameters, const bool *no_parameter)
 		NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	TEXTOID, NUMERICOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, JSONBOID};
 	static const int columns[] = {0, 1, 2, 3, 11, 12, 6, 7, 4, 14, 13, 19, 20, 21, 17, 18, 15, 16, 8};
-	static const char *const checks[] = {"svc_entitlement_ledger_check", "svc_entitlement_ledger_check1",
-		"svc_entitlement_ledger_idempotency_key_check", "svc_entitlement_ledger_line_check",
-	"svc_entitlement_ledger_seq_check", "svc_entitlement_ledger_seq_check1"};
-	static const SvcPlainTable plain = {lengthof(types), types, {lengthof(checks), checks},
+	static const SvcCheck checks[] = {
+		{"svc_entitlement_ledger_check", "((request IS NULL) = (answer IS NULL))"},
+		{"svc_entitlement_ledger_check1", "((spent_on IS NULL) = (spent_amount IS NULL))"},
+		{"svc_entitlement_ledger_idempotency_key_check",
+			"((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))"},
+		{"svc_entitlement_ledger_line_check", "(line >= 0)"},
+		{"svc_entitlement_ledger_seq_check1", "(seq >= 1)"},
+	};
+	static SvcPlainTable plain = {lengthof(types), types, {lengthof(checks), checks},
 	.arbiter = KEY_INDEX};
 	enum { RECORDED_AT = 5, ANSWER = 20 };
 	Datum		values[lengthof(types)];
@@ -311,7 +316,7 @@ append_directly(const Datum *parameters, const bool *no_parameter)
 	if (!isnull[ANSWER])
 		values[ANSWER] = as_jsonb(values[ANSWER]);
 
-	ledger = table_open(svc_catalog_table("svc_entitlement_ledger"), RowExclusiveLock);
+	ledger = svc_catalog_open("svc_entitlement_ledger", RowExclusiveLock);
 	done = svc_insert_row(ledger, &plain, values, isnull);
 	table_close(ledger, NoLock);
 	CommandCounterIncrement();
@@ -469,8 +474,8 @@ identify(const SvcRequest *request)
  * when the last record ended with its predecessor; to flush up to there would
  * be refused as past the end.
  */
-static void
-flush_log(void)
+void
+svc_ledger_flush(void)
 {
 	XLogRecPtr	end = GetXLogInsertRecPtr();
 

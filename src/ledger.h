@@ -63,6 +63,7 @@ typedef struct SvcLedgerNote
 
 extern Datum svc_ledger_run(SvcRequest *request, SvcAttempt attempt, void *state);
 extern bool svc_ledger_replay(const SvcRequest *request, Datum *answer);
+extern void svc_ledger_flush(void);
 extern bool svc_ledger_replay_late(const SvcRequest *request, Datum *answer);
 extern bool svc_ledger_append(const SvcRequest *request, const SvcGrant *grant,
 							  int line, Datum answer);

@@ -382,7 +382,7 @@ add_rollups(Datum *params)
 static void
 copy_rows(const Moved *what, Datum *params)
 {
-	Relation	rel = table_open(svc_catalog_table(what->table), RowExclusiveLock);
+	Relation	rel = svc_catalog_open(what->table, RowExclusiveLock);
 	TupleDesc	desc = RelationGetDescr(rel);
 	StringInfoData columns;
 	StringInfoData copies;

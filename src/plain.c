@@ -13,14 +13,18 @@
 
 #include "catalog/pg_am.h"
 #include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "compat.h"
 #include "plain.h"
 
 #define OUR_TRIGGER_PREFIX	"zzz_svc_"
 
 static bool is_distributed(Relation rel);
+static char *expression_of(Relation rel, const ConstrCheck *check);
 
 /*
  * Are its rows all that there are, in a heap, to be seen by its owner as they are?
@@ -65,18 +69,26 @@ svc_plain_checks(Relation rel, const SvcChecks *checks)
 
 	if (constr == NULL)
 		return true;
-	if (constr->has_generated_stored)
+	if (constr->has_generated_stored || svc_has_generated_virtual(constr))
 		return false;
 	for (int i = 0; i < constr->num_check; i++)
 	{
 		bool		known = false;
 
 		for (int j = 0; j < checks->count && !known; j++)
-			known = strcmp(constr->check[i].ccname, checks->names[j]) == 0;
+			known = strcmp(constr->check[i].ccname, checks->checks[j].name) == 0 &&
+				strcmp(expression_of(rel, &constr->check[i]), checks->checks[j].expression) == 0;
 		if (!known)
 			return false;
 	}
 	return true;
+}
+
+static char *
+expression_of(Relation rel, const ConstrCheck *check)
+{
+	return TextDatumGetCString(DirectFunctionCall2(pg_get_expr, CStringGetTextDatum(check->ccbin),
+												   ObjectIdGetDatum(RelationGetRelid(rel))));
 }
 
 /* Are its triggers svc's own, none disabled, but for those of foreign keys? */

@@ -149,7 +149,7 @@ check_properties(SvcNoun noun, Jsonb *properties, const char *fixed, ColumnLists
 						   JB_ROOT_IS_SCALAR(properties) ? "scalar" : "array"),
 				 errhint("Pass an object such as '{\"name\": \"Ada\"}'.")));
 
-	rel = table_open(svc_catalog_table(svc_noun_info(noun)->table), RowExclusiveLock);
+	rel = svc_catalog_open(svc_noun_info(noun)->table, RowExclusiveLock);
 	list_columns(noun, rel, properties, fixed, lists);
 	table_close(rel, NoLock);
 }

@@ -22,7 +22,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -34,6 +36,7 @@
 #include "utils/snapmgr.h"
 
 #include "amount.h"
+#include "catalog.h"
 #include "compat.h"
 #include "plain.h"
 #include "update.h"
@@ -41,7 +44,9 @@
 #define BEFORE_TRIGGER		"zzz_svc_lifecycle"
 #define AFTER_TRIGGER		"zzz_svc_event_update"
 
-static bool is_plain(Relation rel, const SvcUpdateTable *table);
+static bool is_plain(Relation rel, SvcUpdateTable *table);
+static bool has_plain_constraints(Relation rel, const SvcUpdateTable *table);
+static bool is_fixed(Relation rel, AttrNumber attnum, const SvcUpdateTable *table);
 static Trigger *find_trigger(TriggerDesc *triggers, const char *name);
 static bool update_row(Relation rel, const SvcUpdateTable *table, HeapTuple old_tuple, const Datum *values);
 static Datum add(Datum old_value, Datum value, Oid type);
@@ -81,14 +86,71 @@ svc_update_row(SvcUpdateTable *table, const Datum *keys, const Datum *values)
 	return done;
 }
 
-/* (The rows are, or direct.c would not have begun; foreign keys are of columns that we leave alone.) */
+/*
+ * (The rows are, or direct.c would not have begun.)
+ *
+ * Raises what an UPDATE would, if the table is published in a way that forbids it.
+ */
 static bool
-is_plain(Relation rel, const SvcUpdateTable *table)
+is_plain(Relation rel, SvcUpdateTable *table)
 {
-	return SessionReplicationRole == SESSION_REPLICATION_ROLE_ORIGIN &&
-		rel->rd_rel->relreplident != REPLICA_IDENTITY_NOTHING &&
-		svc_plain_checks(rel, &table->checks) &&
-		svc_plain_triggers(rel);
+	SvcPlainVerdict *verdict = &table->verdict;
+
+	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+	if (verdict->rel != RelationGetRelid(rel) || verdict->changes != svc_catalog_changes())
+	{
+		verdict->changes = svc_catalog_changes();
+		verdict->rel = RelationGetRelid(rel);
+		verdict->is_plain = svc_plain_checks(rel, &table->checks) &&
+			svc_plain_triggers(rel) &&
+			has_plain_constraints(rel, table);
+	}
+	return verdict->is_plain && SessionReplicationRole == SESSION_REPLICATION_ROLE_ORIGIN;
+}
+
+/*
+ * Foreign keys, from and to the table, and constraints that can be deferred are
+ * enforced by internal triggers, which we do not fire: there must be none but on
+ * columns that do not change.
+ */
+static bool
+has_plain_constraints(Relation rel, const SvcUpdateTable *table)
+{
+	Bitmapset  *referable = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	ListCell   *cell;
+	int			member = -1;
+	bool		plain = true;
+
+	while ((member = bms_next_member(referable, member)) >= 0 && plain)
+		plain = is_fixed(rel, member + FirstLowInvalidHeapAttributeNumber, table);
+	foreach(cell, RelationGetFKeyList(rel))
+	{
+		ForeignKeyCacheInfo *key = lfirst_node(ForeignKeyCacheInfo, cell);
+
+		for (int i = 0; i < key->nkeys && plain; i++)
+			plain = is_fixed(rel, key->conkey[i], table);
+	}
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		plain &= index->rd_index->indimmediate;
+		index_close(index, NoLock);
+	}
+	return plain;
+}
+
+static bool
+is_fixed(Relation rel, AttrNumber attnum, const SvcUpdateTable *table)
+{
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname);
+
+	for (int i = 0; i < SVC_UPDATE_FIXED_MAX && table->fixed[i] != NULL; i++)
+	{
+		if (strcmp(name, table->fixed[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 static Trigger *

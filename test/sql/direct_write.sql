@@ -71,6 +71,38 @@ SELECT * FROM books;
 ALTER TABLE svc_entitlement DROP CONSTRAINT mine;
 ALTER TABLE svc_entitlement_ledger DROP CONSTRAINT mine;
 
+-- one of svc's own is replaced, and PostgreSQL gives the new one its name
+BEGIN;
+ALTER TABLE svc_entitlement DROP CONSTRAINT svc_entitlement_used_amount_check;
+ALTER TABLE svc_entitlement ADD CHECK (used_amount >= 0 AND used_amount < 30);
+SELECT raises($$SELECT svc_consume_entitlement('ada', 'api_calls', 10)$$);
+ROLLBACK;
+-- constraints that are triggers
+CREATE TABLE statuses (status text PRIMARY KEY);
+GRANT SELECT ON statuses TO svc_owner;
+INSERT INTO statuses VALUES ('active');
+ALTER TABLE svc_entitlement ADD CONSTRAINT mine FOREIGN KEY (status) REFERENCES statuses;
+SELECT raises($$SELECT svc_consume_entitlement('ada', 'api_calls', remaining) FROM svc_check_entitlement('ada', 'api_calls')$$);
+ALTER TABLE svc_entitlement DROP CONSTRAINT mine;
+BEGIN;
+SELECT svc_grant_entitlement('ada', 'seats', 1, id => 's1'), svc_consume_entitlement('ada', 'seats', 1), svc_grant_entitlement('ada', 'seats', 1, id => 's2') \g /dev/null
+ALTER TABLE svc_entitlement ADD CONSTRAINT mine UNIQUE (customer_id, code, status) DEFERRABLE;
+SELECT raises($$SELECT svc_consume_entitlement('ada', 'seats', 1)$$);
+ROLLBACK;
+
+-- types, and defaults
+BEGIN;
+DROP VIEW books;
+ALTER TABLE svc_entitlement_ledger ALTER amount TYPE numeric(12,2);
+SELECT allowed FROM svc_consume_entitlement('ada', 'api_calls', 0.001);
+SELECT amount FROM svc_entitlement_ledger ORDER BY seq DESC LIMIT 1;
+ROLLBACK;
+BEGIN;
+ALTER TABLE svc_entitlement_ledger ALTER recorded_at SET DEFAULT '2001-01-01', ALTER limit_before SET DEFAULT 7;
+SELECT allowed FROM svc_consume_entitlement('ada', 'api_calls', 1);
+SELECT recorded_at = now() AS recorded, limit_before FROM svc_entitlement_ledger ORDER BY seq DESC LIMIT 1;
+ROLLBACK;
+
 -- columns
 ALTER TABLE svc_entitlement ADD COLUMN twice numeric GENERATED ALWAYS AS (used_amount * 2) STORED;
 ALTER TABLE svc_entitlement_ledger ADD COLUMN note text DEFAULT 'mine';

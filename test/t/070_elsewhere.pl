@@ -220,8 +220,22 @@ sql($first, 'publisher', 'BEGIN; ' . creates('undone') . 'ROLLBACK; BEGIN; ' . c
 ack($first, 'publisher', 'replicated', @page[ 0 .. 6 ]);
 push @{ $acked{'replicated'} }, names(@page[ 0 .. 6 ]);
 $late_at_publisher->query_safe('COMMIT');
+
+# A retry that waits for the first call writes nothing that a subscriber could
+# trip over.
+sql($first, 'publisher', q{
+	SELECT svc_create_customer('{"id": "retry", "name": "Ada", "status": "active"}'), svc_grant_entitlement('retry', 'api_calls', 10)});
+my $first_call = start_transaction($first, 'publisher');
+my $retry = start_transaction($first, 'publisher');
+my $call = q{SELECT allowed, replayed FROM svc_consume_entitlement('retry', 'api_calls', 1, 'key');};
+$first_call->query_safe($call);
+$retry->query_until(qr/begun/, "\\echo begun\n$call\n");
+$first->poll_query_until('publisher', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'svc_consume'");
+$first_call->query_safe('COMMIT');
+$retry->query_safe('COMMIT');
 $first->wait_for_catchup('everything');
 is_replica('after writes of all kinds');
+is(sql($second, 'subscriber', q{SELECT count(*) FROM svc_entitlement_ledger WHERE customer_id = 'retry'}), 1, 'subscriber: and the call that was made twice');
 
 unlike(substr(slurp_file($second->logfile), $log_start), qr/ERROR:|FATAL:|PANIC:/, 'subscriber: no error in its log');
 is(sql($second, 'subscriber', 'SELECT apply_error_count, sync_error_count FROM pg_stat_subscription_stats'),
