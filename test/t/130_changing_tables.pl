@@ -177,7 +177,7 @@ is(sql("SELECT DISTINCT reason FROM call"), 'ok', 'nobody was ever told no');
 
 # ---- the end ----
 
-$clients->signal('INT');
+$clients->signal('TERM');
 $clients->finish;
 unlike($err, qr/error|aborted/i, 'no client meets an error');
 
