@@ -52,6 +52,10 @@ CREATE FUNCTION svc_criteria_paths(criteria svc_criteria) RETURNS text[]
 COMMENT ON FUNCTION svc_criteria_paths(svc_criteria) IS
 'The paths of a document that criteria look at, in the order in which they stand; a dot or backslash within a component has a backslash before it.';
 
+CREATE FUNCTION svc_explain_criteria(criteria svc_criteria) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION svc_explain_criteria(svc_criteria) IS 'Criteria as a sentence in English, such as for criteria_description of a segment.';
+
 CREATE FUNCTION svc_matches(doc jsonb, criteria svc_criteria, at timestamptz DEFAULT NULL) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_matches(jsonb, svc_criteria, timestamptz) IS

@@ -146,30 +146,36 @@ svc_criteria_paths(PG_FUNCTION_ARGS)
 	add_paths(criteria, mentioned);
 	for (int i = 0; i < criteria->path_count; i++)
 	{
-		const SvcCriteriaPath *path = &svc_criteria_paths_of(criteria)[i];
-		const char *component = svc_criteria_data(criteria) + path->data;
-		StringInfoData name;
-
-		if (!mentioned[i])
-			continue;
-		initStringInfo(&name);
-		for (int j = 0; j < path->count; j++)
-		{
-			int			length = svc_criteria_component(&component);
-
-			if (j > 0)
-				appendStringInfoChar(&name, '.');
-			for (int k = 0; k < length; k++)
-			{
-				if (component[k] == '.' || component[k] == '\\')
-					appendStringInfoChar(&name, '\\');
-				appendStringInfoChar(&name, component[k]);
-			}
-			component += length;
-		}
-		texts[count++] = CStringGetTextDatum(name.data);
+		if (mentioned[i])
+			texts[count++] = CStringGetTextDatum(svc_criteria_path_text(criteria, i));
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* A path as it is written in criteria. */
+char *
+svc_criteria_path_text(const SvcCriteria *criteria, int number)
+{
+	const SvcCriteriaPath *path = &svc_criteria_paths_of(criteria)[number];
+	const char *component = svc_criteria_data(criteria) + path->data;
+	StringInfoData written;
+
+	initStringInfo(&written);
+	for (int i = 0; i < path->count; i++)
+	{
+		int			length = svc_criteria_component(&component);
+
+		if (i > 0)
+			appendStringInfoChar(&written, '.');
+		for (int j = 0; j < length; j++)
+		{
+			if (component[j] == '.' || component[j] == '\\')
+				appendStringInfoChar(&written, '\\');
+			appendStringInfoChar(&written, component[j]);
+		}
+		component += length;
+	}
+	return written.data;
 }
 
 /* Those of the document itself, not of documents in it. */

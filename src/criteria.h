@@ -79,7 +79,7 @@ typedef enum SvcCriteriaOp
 	SVC_CRITERIA_ENDS_WITH,
 	SVC_CRITERIA_CONTAINS,
 	SVC_CRITERIA_MOD,			/* two numbers */
-	SVC_CRITERIA_VERSION_EQ,	/* bytes: padded version */
+	SVC_CRITERIA_VERSION_EQ,	/* bytes: version */
 	SVC_CRITERIA_VERSION_GT,
 	SVC_CRITERIA_VERSION_GTE,
 	SVC_CRITERIA_VERSION_LT,
@@ -188,9 +188,11 @@ extern SvcCriteria *svc_criteria_parse(const char *source, int length, const Svc
 
 /* criteria.c */
 extern const SvcCriteria *svc_criteria_present(const SvcCriteria *criteria);
+extern char *svc_criteria_path_text(const SvcCriteria *criteria, int number);
 
 /* criteria_time.c */
 extern bool svc_criteria_read_instant(const char *string, int length, int64 *instant);
+extern char *svc_criteria_write_instant(int64 instant);
 extern bool svc_criteria_read_date_math(const char *string, int length, int64 now, int64 *instant);
 
 #endif							/* SVC_CRITERIA_H */

@@ -39,6 +39,9 @@
 /* The member of a document that names the segments that it is in. */
 #define SEGMENTS	"segments"
 
+/* In an object with more keys the server's search is faster. */
+#define KEYS_SEARCHED_MAX	64
+
 /* What a node needs besides what is stored. */
 typedef struct Operand
 {
@@ -78,6 +81,7 @@ static bool satisfies(const Question *question, const JsonbValue *value);
 static bool equals_one(const Question *question, const JsonbValue *value);
 static bool equals(const Prepared *prepared, int literal, const JsonbValue *value, bool folded);
 static bool is_ordered(const Question *question, const JsonbValue *value);
+static bool holds(SvcCriteriaOp op, int order);
 static bool has_element(const Question *question, const JsonbValue *value);
 static bool has_size(const Question *question, const JsonbValue *value);
 static bool is_not_empty(const JsonbValue *value);
@@ -90,7 +94,8 @@ static bool is_within(const Question *question, const JsonbValue *value);
 static int	compare_bytes(const char *a, int a_length, const char *b, int b_length);
 static bool is_array(const JsonbValue *value);
 static bool is_object(const JsonbValue *value);
-static void element_at(JsonbContainer *array, int index, uint32 offset, JsonbValue *element);
+static bool find_member(JsonbContainer *object, const char *key, int length, JsonbValue *member);
+static void value_at(JsonbContainer *container, int index, uint32 offset, JsonbValue *element);
 static bool element_number(const char *component, int length, int *number);
 
 PG_FUNCTION_INFO_V1(svc_matches);
@@ -173,60 +178,60 @@ static void
 prepare_operand(Prepared *prepared, int i)
 {
 	const SvcCriteriaNode *node = &prepared->criteria->nodes[i];
-	const char *bytes = svc_criteria_data(prepared->criteria) + node->data;
+	char	   *bytes = unconstify(char *, svc_criteria_data(prepared->criteria) + node->data);
 	Operand    *operand = &prepared->operands[i];
 	JsonbValue *value = &operand->value;
-	Jsonb	   *jsonb;
 
-	switch ((SvcCriteriaOp) node->op)
+	if (node->op == SVC_CRITERIA_NULL)
+		value->type = jbvNull;
+	else if (node->op == SVC_CRITERIA_FALSE || node->op == SVC_CRITERIA_TRUE)
 	{
-		case SVC_CRITERIA_NULL:
-			value->type = jbvNull;
-			break;
-		case SVC_CRITERIA_FALSE:
-		case SVC_CRITERIA_TRUE:
-			value->type = jbvBool;
-			value->val.boolean = node->op == SVC_CRITERIA_TRUE;
-			break;
-		case SVC_CRITERIA_NUMBER:
-			value->type = jbvNumeric;
-			value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(bytes, node->length)),
-																	 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-			break;
-		case SVC_CRITERIA_STRING:
-			value->type = jbvString;
-			value->val.string.val = unconstify(char *, bytes);
-			value->val.string.len = node->length;
-			break;
-		case SVC_CRITERIA_INSTANT:
-			value->type = jbvDatetime;
-			memcpy(&operand->instant, bytes, sizeof(int64));
-			break;
-		case SVC_CRITERIA_DATE_MATH:
-			value->type = jbvDatetime;
-			break;
-		case SVC_CRITERIA_JSON:
-			jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(pnstrdup(bytes, node->length))));
-			value->type = jbvBinary;
-			value->val.binary.data = &jsonb->root;
-			value->val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
-			break;
-		case SVC_CRITERIA_REGEX:
-			operand->pattern = cstring_to_text_with_len(bytes, node->length);
-			break;
-		case SVC_CRITERIA_CONTAINS:
-			value->type = jbvString;
-			value->val.string.val = unconstify(char *, bytes);
-			value->val.string.len = node->length;
-			if (node->flags & SVC_CRITERIA_FOLDED)
-			{
-				value->val.string.val = str_tolower(bytes, node->length, DEFAULT_COLLATION_OID);
-				value->val.string.len = strlen(value->val.string.val);
-			}
-			break;
-		default:
-			break;
+		value->type = jbvBool;
+		value->val.boolean = node->op == SVC_CRITERIA_TRUE;
 	}
+	else if (node->op == SVC_CRITERIA_NUMBER)
+	{
+		value->type = jbvNumeric;
+		value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(bytes, node->length)),
+																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	else if (node->op == SVC_CRITERIA_STRING || node->op == SVC_CRITERIA_CONTAINS)
+	{
+		value->type = jbvString;
+		value->val.string.val = bytes;
+		value->val.string.len = node->length;
+		if (node->flags & SVC_CRITERIA_FOLDED)
+		{
+			value->val.string.val = str_tolower(bytes, node->length, DEFAULT_COLLATION_OID);
+			value->val.string.len = strlen(value->val.string.val);
+		}
+	}
+	else if (node->op == SVC_CRITERIA_INSTANT || node->op == SVC_CRITERIA_DATE_MATH)
+	{
+		value->type = jbvDatetime;
+		if (node->op == SVC_CRITERIA_INSTANT)
+			memcpy(&operand->instant, bytes, sizeof(int64));
+	}
+	else if (node->op == SVC_CRITERIA_JSON)
+	{
+		Jsonb	   *jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(pnstrdup(bytes, node->length))));
+
+		value->type = jbvBinary;
+		value->val.binary.data = &jsonb->root;
+		value->val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	}
+	else if (node->op >= SVC_CRITERIA_VERSION_EQ && node->op <= SVC_CRITERIA_VERSION_LTE)
+	{
+		StringInfoData padded;
+
+		initStringInfo(&padded);
+		svc_criteria_pad_version(bytes, node->length, &padded);
+		value->type = jbvString;
+		value->val.string.val = padded.data;
+		value->val.string.len = padded.len;
+	}
+	else if (node->op == SVC_CRITERIA_REGEX)
+		operand->pattern = cstring_to_text_with_len(bytes, node->length);
 }
 
 /* What is relative to the present. */
@@ -276,26 +281,19 @@ is_true(const Prepared *prepared, int i, const JsonbValue *document)
 	Question	question = {prepared, i};
 	bool		result;
 
-	switch ((SvcCriteriaOp) node->op)
+	if (node->op == SVC_CRITERIA_AND)
+		result = all_true(prepared, i, document);
+	else if (node->op == SVC_CRITERIA_OR)
+		result = any_true(prepared, i, document);
+	else if (node->op == SVC_CRITERIA_IN_SEGMENT)
+		result = is_in_segment(prepared, i, document);
+	else if (node->path == SVC_CRITERIA_NO_PATH)
+		result = satisfies(&question, document);
+	else
 	{
-		case SVC_CRITERIA_AND:
-			result = all_true(prepared, i, document);
-			break;
-		case SVC_CRITERIA_OR:
-			result = any_true(prepared, i, document);
-			break;
-		case SVC_CRITERIA_IN_SEGMENT:
-			result = is_in_segment(prepared, i, document);
-			break;
-		default:
-			if (node->path == SVC_CRITERIA_NO_PATH)
-				result = satisfies(&question, document);
-			else
-			{
-				const SvcCriteriaPath *path = &svc_criteria_paths_of(prepared->criteria)[node->path];
+		const SvcCriteriaPath *path = &svc_criteria_paths_of(prepared->criteria)[node->path];
 
-				result = walk(&question, document, svc_criteria_data(prepared->criteria) + path->data, path->count, false);
-			}
+		result = walk(&question, document, svc_criteria_data(prepared->criteria) + path->data, path->count, false);
 	}
 	return result != ((node->flags & SVC_CRITERIA_NEGATED) != 0);
 }
@@ -335,8 +333,7 @@ is_in_segment(const Prepared *prepared, int i, const JsonbValue *document)
 	Question	question = {prepared, i};
 	JsonbValue	segments;
 
-	if (!is_object(document) ||
-		getKeyJsonValueFromContainer(document->val.binary.data, SEGMENTS, strlen(SEGMENTS), &segments) == NULL)
+	if (!is_object(document) || !find_member(document->val.binary.data, SEGMENTS, strlen(SEGMENTS), &segments))
 		return false;
 	return reached(&question, &segments, false);
 }
@@ -359,7 +356,7 @@ walk(const Question *question, const JsonbValue *value, const char *component, i
 		return walk_array(question, value, component, left);
 	length = svc_criteria_component(&component);
 	if (value == NULL || !is_object(value) ||
-		getKeyJsonValueFromContainer(value->val.binary.data, component, length, &member) == NULL)
+		!find_member(value->val.binary.data, component, length, &member))
 		return reached(question, NULL, false);
 	return walk(question, &member, component + length, left - 1, false);
 }
@@ -378,13 +375,13 @@ walk_array(const Question *question, const JsonbValue *array, const char *compon
 	CHECK_FOR_INTERRUPTS();
 	if (element_number(name, length, &number) && number < count)
 	{
-		element_at(container, number, getJsonbOffset(container, number), &element);
+		value_at(container, number, getJsonbOffset(container, number), &element);
 		if (walk(question, &element, name + length, left - 1, true))
 			return true;
 	}
 	for (int i = 0; i < count; i++)
 	{
-		element_at(container, i, offset, &element);
+		value_at(container, i, offset, &element);
 		JBE_ADVANCE_OFFSET(offset, container->children[i]);
 		if (is_object(&element) && walk(question, &element, component, left, false))
 			return true;
@@ -411,7 +408,7 @@ reached(const Question *question, const JsonbValue *value, bool by_number)
 		{
 			JsonbValue	element;
 
-			element_at(container, i, offset, &element);
+			value_at(container, i, offset, &element);
 			JBE_ADVANCE_OFFSET(offset, container->children[i]);
 			/* type "array" is that of the whole */
 			if (node->op == SVC_CRITERIA_TYPE && is_array(&element))
@@ -512,32 +509,25 @@ equals(const Prepared *prepared, int literal, const JsonbValue *value, bool fold
 			instant == prepared->operands[literal].instant;
 	if (value->type != wanted->type)
 		return false;
-	switch (value->type)
+	if (value->type == jbvBool)
+		return value->val.boolean == wanted->val.boolean;
+	if (value->type == jbvNumeric)
+		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->val.numeric),
+												 NumericGetDatum(wanted->val.numeric))) == 0;
+	if (value->type == jbvBinary)
+		return is_array(value) == is_array(wanted) &&
+			compareJsonbContainers(value->val.binary.data, wanted->val.binary.data) == 0;
+	if (folded)
 	{
-		case jbvBool:
-			return value->val.boolean == wanted->val.boolean;
-		case jbvNumeric:
-			return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->val.numeric),
-													 NumericGetDatum(wanted->val.numeric))) == 0;
-		case jbvString:
-			if (folded)
-			{
-				char	   *lower = str_tolower(value->val.string.val, value->val.string.len, DEFAULT_COLLATION_OID);
-				char	   *wanted_lower = str_tolower(wanted->val.string.val, wanted->val.string.len, DEFAULT_COLLATION_OID);
-				bool		result = strcmp(lower, wanted_lower) == 0;
+		/* (what is wanted is lower case already) */
+		char	   *lower = str_tolower(value->val.string.val, value->val.string.len, DEFAULT_COLLATION_OID);
+		bool		result = compare_bytes(lower, strlen(lower), wanted->val.string.val, wanted->val.string.len) == 0;
 
-				pfree(lower);
-				pfree(wanted_lower);
-				return result;
-			}
-			return value->val.string.len == wanted->val.string.len &&
-				memcmp(value->val.string.val, wanted->val.string.val, wanted->val.string.len) == 0;
-		case jbvBinary:
-			return is_array(value) == is_array(wanted) &&
-				compareJsonbContainers(value->val.binary.data, wanted->val.binary.data) == 0;
-		default:
-			return false;
+		pfree(lower);
+		return result;
 	}
+	return value->val.string.len == wanted->val.string.len &&
+		memcmp(value->val.string.val, wanted->val.string.val, wanted->val.string.len) == 0;
 }
 
 /* $gt and the like: only values of one type have an order. */
@@ -567,17 +557,23 @@ is_ordered(const Question *question, const JsonbValue *value)
 	else
 		order = compare_bytes(value->val.string.val, value->val.string.len,
 							  bound->val.string.val, bound->val.string.len);
-	switch (prepared->criteria->nodes[question->condition].op)
-	{
-		case SVC_CRITERIA_GT:
-			return order > 0;
-		case SVC_CRITERIA_GTE:
-			return order >= 0;
-		case SVC_CRITERIA_LT:
-			return order < 0;
-		default:
-			return order <= 0;
-	}
+	return holds(prepared->criteria->nodes[question->condition].op, order);
+}
+
+/* Is a comparison true of a value whose order to the bound is that? */
+static bool
+holds(SvcCriteriaOp op, int order)
+{
+	if (op == SVC_CRITERIA_GT || op == SVC_CRITERIA_VERSION_GT)
+		return order > 0;
+	if (op == SVC_CRITERIA_GTE || op == SVC_CRITERIA_VERSION_GTE)
+		return order >= 0;
+	if (op == SVC_CRITERIA_LT || op == SVC_CRITERIA_VERSION_LT)
+		return order < 0;
+	if (op == SVC_CRITERIA_LTE || op == SVC_CRITERIA_VERSION_LTE)
+		return order <= 0;
+	Assert(op == SVC_CRITERIA_VERSION_EQ);
+	return order == 0;
 }
 
 static bool
@@ -596,7 +592,7 @@ has_element(const Question *question, const JsonbValue *value)
 	{
 		JsonbValue	element;
 
-		element_at(container, i, offset, &element);
+		value_at(container, i, offset, &element);
 		JBE_ADVANCE_OFFSET(offset, container->children[i]);
 		if ((node->op == SVC_CRITERIA_ELEMENT || element.type == jbvBinary) &&
 			all_true(question->prepared, question->condition, &element))
@@ -622,17 +618,11 @@ has_size(const Question *question, const JsonbValue *value)
 static bool
 is_not_empty(const JsonbValue *value)
 {
-	switch (value->type)
-	{
-		case jbvNull:
-			return false;
-		case jbvString:
-			return value->val.string.len > 0;
-		case jbvBinary:
-			return JsonContainerSize(value->val.binary.data) > 0;
-		default:
-			return true;
-	}
+	if (value->type == jbvString)
+		return value->val.string.len > 0;
+	if (value->type == jbvBinary)
+		return JsonContainerSize(value->val.binary.data) > 0;
+	return value->type != jbvNull;
 }
 
 static bool
@@ -640,23 +630,14 @@ has_type(const SvcCriteriaNode *node, const JsonbValue *value)
 {
 	SvcCriteriaType type = SVC_CRITERIA_TYPE_NULL;
 
-	switch (value->type)
-	{
-		case jbvBool:
-			type = SVC_CRITERIA_TYPE_BOOLEAN;
-			break;
-		case jbvNumeric:
-			type = SVC_CRITERIA_TYPE_NUMBER;
-			break;
-		case jbvString:
-			type = SVC_CRITERIA_TYPE_STRING;
-			break;
-		case jbvBinary:
-			type = is_array(value) ? SVC_CRITERIA_TYPE_ARRAY : SVC_CRITERIA_TYPE_OBJECT;
-			break;
-		default:
-			break;
-	}
+	if (value->type == jbvBool)
+		type = SVC_CRITERIA_TYPE_BOOLEAN;
+	else if (value->type == jbvNumeric)
+		type = SVC_CRITERIA_TYPE_NUMBER;
+	else if (value->type == jbvString)
+		type = SVC_CRITERIA_TYPE_STRING;
+	else if (value->type == jbvBinary)
+		type = is_array(value) ? SVC_CRITERIA_TYPE_ARRAY : SVC_CRITERIA_TYPE_OBJECT;
 	return (node->data & 1 << type) != 0;
 }
 
@@ -722,28 +703,15 @@ has_remainder(const Question *question, const JsonbValue *value)
 static bool
 has_version(const Question *question, const JsonbValue *value)
 {
-	const SvcCriteria *criteria = question->prepared->criteria;
-	const SvcCriteriaNode *node = &criteria->nodes[question->condition];
+	const JsonbValue *bound = &question->prepared->operands[question->condition].value;
 	StringInfoData padded;
 	int			order;
 
 	initStringInfo(&padded);
 	svc_criteria_pad_version(value->val.string.val, value->val.string.len, &padded);
-	order = compare_bytes(padded.data, padded.len, svc_criteria_data(criteria) + node->data, node->length);
+	order = compare_bytes(padded.data, padded.len, bound->val.string.val, bound->val.string.len);
 	pfree(padded.data);
-	switch (node->op)
-	{
-		case SVC_CRITERIA_VERSION_EQ:
-			return order == 0;
-		case SVC_CRITERIA_VERSION_GT:
-			return order > 0;
-		case SVC_CRITERIA_VERSION_GTE:
-			return order >= 0;
-		case SVC_CRITERIA_VERSION_LT:
-			return order < 0;
-		default:
-			return order <= 0;
-	}
+	return holds(question->prepared->criteria->nodes[question->condition].op, order);
 }
 
 /* From the bound to the present, or from the present to the bound, both included. */
@@ -784,12 +752,46 @@ is_object(const JsonbValue *value)
 	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
 }
 
-/* An element whose offset is known; it stays where it is. */
-static void
-element_at(JsonbContainer *array, int index, uint32 offset, JsonbValue *element)
+/*
+ * Find a member of an object.  Keys are sorted by length, then by byte, and only
+ * the lengths of most are stored: to add them up from the first one takes less than
+ * a binary search, unless there are many.
+ */
+static bool
+find_member(JsonbContainer *object, const char *key, int length, JsonbValue *member)
 {
-	JEntry		entry = array->children[index];
-	char	   *base = (char *) &array->children[JsonContainerSize(array)];
+	int			count = JsonContainerSize(object);
+	const char *base = (char *) &object->children[count * 2];
+	uint32		offset = 0;
+
+	if (count > KEYS_SEARCHED_MAX)
+		return getKeyJsonValueFromContainer(object, key, length, member) != NULL;
+	for (int i = 0; i < count; i++)
+	{
+		uint32		end = offset;
+
+		JBE_ADVANCE_OFFSET(end, object->children[i]);
+		if (end - offset > length)
+			return false;
+		if (end - offset == length && memcmp(base + offset, key, length) == 0)
+		{
+			value_at(object, count + i, getJsonbOffset(object, count + i), member);
+			return true;
+		}
+		offset = end;
+	}
+	return false;
+}
+
+/*
+ * An element of an array, or a value of an object, which come behind its keys; it
+ * stays where it is.
+ */
+static void
+value_at(JsonbContainer *container, int index, uint32 offset, JsonbValue *element)
+{
+	JEntry		entry = container->children[index];
+	char	   *base = (char *) &container->children[JsonContainerSize(container) * (JsonContainerIsObject(container) ? 2 : 1)];
 
 	if (JBE_ISNULL(entry))
 		element->type = jbvNull;
@@ -797,7 +799,7 @@ element_at(JsonbContainer *array, int index, uint32 offset, JsonbValue *element)
 	{
 		element->type = jbvString;
 		element->val.string.val = base + offset;
-		element->val.string.len = getJsonbLength(array, index);
+		element->val.string.len = getJsonbLength(container, index);
 	}
 	else if (JBE_ISNUMERIC(entry))
 	{
@@ -813,7 +815,7 @@ element_at(JsonbContainer *array, int index, uint32 offset, JsonbValue *element)
 	{
 		element->type = jbvBinary;
 		element->val.binary.data = (JsonbContainer *) (base + INTALIGN(offset));
-		element->val.binary.len = getJsonbLength(array, index) - (INTALIGN(offset) - offset);
+		element->val.binary.len = getJsonbLength(container, index) - (INTALIGN(offset) - offset);
 	}
 }
 

@@ -28,7 +28,6 @@
 
 #include "compat.h"
 #include "criteria.h"
-#include "criteria_version.h"
 
 /* deeper than the deepest criteria with the deepest values in them */
 #define JSON_DEPTH_MAX	200
@@ -174,7 +173,7 @@ static bool parse_condition(Parser *parser, Json *json, int path, Place place);
 static bool parse_operators(Parser *parser, Json *json, int path, Place place);
 static bool parse_operator(Parser *parser, Json *json, int path, Place place);
 static bool parse_ordered(Parser *parser, Json *json);
-static bool parse_list(Parser *parser, Json *json);
+static bool parse_list(Parser *parser, Json *json, int flags);
 static bool parse_all(Parser *parser, Json *json, int path, int flags, Place place);
 static bool parse_element(Parser *parser, Json *json, int path, Place place);
 static bool parse_size(Parser *parser, Json *json, Place place);
@@ -183,7 +182,7 @@ static bool parse_type(Parser *parser, Json *json, int node);
 static bool parse_regex(Parser *parser, Json *json, int node, int flags);
 static bool parse_mod(Parser *parser, Json *json);
 static bool parse_duration(Parser *parser, Json *json, int node, char sign);
-static bool parse_value(Parser *parser, Json *json);
+static bool parse_value(Parser *parser, Json *json, int flags);
 static bool parse_date(Parser *parser, Json *json);
 static bool check_plain(Parser *parser, Json *json, int depth);
 static bool check_number(Parser *parser, Json *json);
@@ -267,42 +266,35 @@ static bool
 read_value(Parser *parser, Json *value, int depth)
 {
 	JsonLexContext *lex = parser->lex;
+	JsonTokenType token = lex->token_type;
 
 	value->start = lex->token_start;
-	switch (lex->token_type)
+	if (token == JSON_TOKEN_NULL)
+		value->kind = JSON_NULL;
+	else if (token == JSON_TOKEN_FALSE)
+		value->kind = JSON_FALSE;
+	else if (token == JSON_TOKEN_TRUE)
+		value->kind = JSON_TRUE;
+	else if (token == JSON_TOKEN_NUMBER)
 	{
-		case JSON_TOKEN_NULL:
-			value->kind = JSON_NULL;
-			break;
-		case JSON_TOKEN_FALSE:
-			value->kind = JSON_FALSE;
-			break;
-		case JSON_TOKEN_TRUE:
-			value->kind = JSON_TRUE;
-			break;
-		case JSON_TOKEN_NUMBER:
-			value->kind = JSON_NUMBER;
-			value->text = pnstrdup(lex->token_start, lex->token_terminator - lex->token_start);
-			value->length = strlen(value->text);
-			break;
-		case JSON_TOKEN_STRING:
-			value->kind = JSON_STRING;
-			value->text = pstrdup(lex->strval->data);
-			value->length = lex->strval->len;
-			break;
-		case JSON_TOKEN_ARRAY_START:
-			value->kind = JSON_ARRAY;
-			if (!read_array(parser, value, depth + 1))
-				return false;
-			break;
-		case JSON_TOKEN_OBJECT_START:
-			value->kind = JSON_OBJECT;
-			if (!read_object(parser, value, depth + 1))
-				return false;
-			break;
-		default:
-			return fail(parser, value, NULL, "invalid JSON: a value is missing");
+		value->kind = JSON_NUMBER;
+		value->text = pnstrdup(lex->token_start, lex->token_terminator - lex->token_start);
+		value->length = strlen(value->text);
 	}
+	else if (token == JSON_TOKEN_STRING)
+	{
+		value->kind = JSON_STRING;
+		value->text = pstrdup(lex->strval->data);
+		value->length = lex->strval->len;
+	}
+	else if (token == JSON_TOKEN_ARRAY_START || token == JSON_TOKEN_OBJECT_START)
+	{
+		value->kind = token == JSON_TOKEN_ARRAY_START ? JSON_ARRAY : JSON_OBJECT;
+		if (!(value->kind == JSON_ARRAY ? read_array(parser, value, depth + 1) : read_object(parser, value, depth + 1)))
+			return false;
+	}
+	else
+		return fail(parser, value, NULL, "invalid JSON: a value is missing");
 	value->end = lex->token_terminator;
 	return next_token(parser, value);
 }
@@ -539,7 +531,7 @@ parse_condition(Parser *parser, Json *json, int path, Place place)
 		}
 	}
 	node = open_node(parser, json, SVC_CRITERIA_IN, 0, path);
-	if (node < 0 || !parse_value(parser, json))
+	if (node < 0 || !parse_value(parser, json, 0))
 		return false;
 	close_node(parser, node);
 	return true;
@@ -586,13 +578,13 @@ parse_operator(Parser *parser, Json *json, int path, Place place)
 	switch (operator->operand)
 	{
 		case OPERAND_VALUE:
-			done = parse_value(parser, json);
+			done = parse_value(parser, json, 0);
 			break;
 		case OPERAND_ORDERED:
 			done = parse_ordered(parser, json);
 			break;
 		case OPERAND_LIST:
-			done = parse_list(parser, json);
+			done = parse_list(parser, json, operator->flags & SVC_CRITERIA_FOLDED);
 			break;
 		case OPERAND_SIZE:
 			done = parse_size(parser, json, place);
@@ -622,13 +614,7 @@ parse_operator(Parser *parser, Json *json, int path, Place place)
 			done = (json->kind == JSON_STRING && json->length > 0) ||
 				fail(parser, json, NULL, "%s needs a version string", json->key);
 			if (done)
-			{
-				StringInfoData padded;
-
-				initStringInfo(&padded);
-				svc_criteria_pad_version(json->text, json->length, &padded);
-				set_bytes(parser, node, padded.data, padded.len);
-			}
+				set_bytes(parser, node, json->text, json->length);
 			break;
 		case OPERAND_DURATION:
 			done = parse_duration(parser, json, node, operator->op == SVC_CRITERIA_WITHIN_LAST ? '-' : '+');
@@ -664,11 +650,11 @@ parse_ordered(Parser *parser, Json *json)
 	}
 	if (wrong)
 		return fail(parser, json, NULL, "%s needs a number, string, boolean or date", json->key);
-	return parse_value(parser, json);
+	return parse_value(parser, json, 0);
 }
 
 static bool
-parse_list(Parser *parser, Json *json)
+parse_list(Parser *parser, Json *json, int flags)
 {
 	if (json->kind != JSON_ARRAY)
 		return fail(parser, json, NULL, "%s needs an array", json->key);
@@ -676,7 +662,7 @@ parse_list(Parser *parser, Json *json)
 		return fail(parser, json, NULL, "%s has more than %d values", json->key, SVC_CRITERIA_LIST_MAX);
 	for (int i = 0; i < json->count; i++)
 	{
-		if (!parse_value(parser, json->members[i]))
+		if (!parse_value(parser, json->members[i], flags))
 			return false;
 	}
 	return true;
@@ -712,7 +698,7 @@ parse_all(Parser *parser, Json *json, int path, int flags, Place place)
 			continue;
 		}
 		node = open_node(parser, json, SVC_CRITERIA_IN, flags, path);
-		if (node < 0 || !parse_value(parser, json->members[i]))
+		if (node < 0 || !parse_value(parser, json->members[i], flags))
 			return false;
 		close_node(parser, node);
 	}
@@ -780,7 +766,7 @@ parse_size(Parser *parser, Json *json, Place place)
 		strspn(json->text, "0123456789") + strspn(strchr(json->text, '.') != NULL ? strchr(json->text, '.') : "", ".0") != json->length)
 		return fail(parser, json, NULL, "$size needs a non-negative integer");
 	node = add_node(parser, SVC_CRITERIA_IN, 0, SVC_CRITERIA_NO_PATH);
-	if (!parse_value(parser, json))
+	if (!parse_value(parser, json, 0))
 		return false;
 	close_node(parser, node);
 	return true;
@@ -923,7 +909,7 @@ parse_mod(Parser *parser, Json *json)
 	divisor += *divisor == '-';
 	if (strspn(divisor, "0") == strcspn(divisor, "."))
 		return fail(parser, json, NULL, "$mod divisor may not be 0");
-	return parse_value(parser, json->members[0]) && parse_value(parser, json->members[1]);
+	return parse_value(parser, json->members[0], 0) && parse_value(parser, json->members[1], 0);
 }
 
 /* A number and a unit, kept as date math. */
@@ -945,9 +931,9 @@ parse_duration(Parser *parser, Json *json, int node, char sign)
 	return true;
 }
 
-/* A value to compare with. */
+/* A value to compare with; "flags" are of the comparison. */
 static bool
-parse_value(Parser *parser, Json *json)
+parse_value(Parser *parser, Json *json, int flags)
 {
 	int			node;
 
@@ -968,7 +954,7 @@ parse_value(Parser *parser, Json *json)
 			set_bytes(parser, add_node(parser, SVC_CRITERIA_NUMBER, 0, SVC_CRITERIA_NO_PATH), json->text, json->length);
 			return true;
 		case JSON_STRING:
-			set_bytes(parser, add_node(parser, SVC_CRITERIA_STRING, 0, SVC_CRITERIA_NO_PATH), json->text, json->length);
+			set_bytes(parser, add_node(parser, SVC_CRITERIA_STRING, flags, SVC_CRITERIA_NO_PATH), json->text, json->length);
 			return true;
 		case JSON_OBJECT:
 			if (is_date(json))

@@ -53,6 +53,7 @@ static bool read_fraction(Reader *reader, int64 *microseconds);
 static bool read_offset(Reader *reader, int64 *offset);
 static bool step(int64 *instant, int64 count, char unit);
 static bool round_down(int64 *instant, char unit);
+static bool unit_length(char unit, int64 *length);
 static int64 days_from_civil(int64 year, int month, int day);
 static void civil_from_days(int64 days, int64 *year, int *month, int *day);
 static int	days_in_month(int64 year, int month);
@@ -92,6 +93,23 @@ svc_criteria_read_instant(const char *string, int length, int64 *instant)
 	*instant = (days_from_civil(year, month, day) - EPOCH_DAY) * DAY +
 		hour * HOUR + minute * MINUTE + second * SECOND + fraction - offset;
 	return true;
+}
+
+/* Write an instant, in UTC, with a fraction only if it has one. */
+char *
+svc_criteria_write_instant(int64 instant)
+{
+	int64		days = floor_div(instant, DAY);
+	int64		rest = instant - days * DAY;
+	int64		fraction = rest % SECOND;
+	int64		year;
+	int			month;
+	int			day;
+
+	civil_from_days(days + EPOCH_DAY, &year, &month, &day);
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", (int) year, month, day, (int) (rest / HOUR),
+					(int) (rest / MINUTE % 60), (int) (rest / SECOND % 60),
+					fraction == 0 ? "" : psprintf(".%06d", (int) fraction));
 }
 
 /* Compute date math; false, when the text is none, or leads out of time. */
@@ -196,48 +214,27 @@ read_offset(Reader *reader, int64 *offset)
 static bool
 step(int64 *instant, int64 count, char unit)
 {
+	int64		days = floor_div(*instant, DAY);
 	int64		length;
 	int64		year;
 	int64		months;
-	int64		days;
 	int			month;
 	int			day;
 
-	switch (unit)
+	if (unit == 'M' || unit == 'y')
 	{
-		case 's':
-			length = SECOND;
-			break;
-		case 'm':
-			length = MINUTE;
-			break;
-		case 'h':
-			length = HOUR;
-			break;
-		case 'd':
-			length = DAY;
-			break;
-		case 'w':
-			length = 7 * DAY;
-			break;
-		case 'y':
-			count *= 12;
-			/* FALLTHROUGH */
-		case 'M':
-			days = floor_div(*instant, DAY);
-			civil_from_days(days + EPOCH_DAY, &year, &month, &day);
-			months = year * 12 + (month - 1) + count;
-			year = floor_div(months, 12);
-			month = (int) (months - year * 12) + 1;
-			if (year < YEAR_MIN || year > YEAR_MAX)
-				return false;
-			day = Min(day, days_in_month(year, month));
-			*instant = (days_from_civil(year, month, day) - EPOCH_DAY) * DAY + (*instant - days * DAY);
-			return true;
-		default:
+		civil_from_days(days + EPOCH_DAY, &year, &month, &day);
+		months = year * 12 + (month - 1) + (unit == 'y' ? count * 12 : count);
+		year = floor_div(months, 12);
+		month = (int) (months - year * 12) + 1;
+		if (year < YEAR_MIN || year > YEAR_MAX)
 			return false;
+		day = Min(day, days_in_month(year, month));
+		*instant = (days_from_civil(year, month, day) - EPOCH_DAY) * DAY + (*instant - days * DAY);
+		return true;
 	}
-	if (pg_mul_s64_overflow(count, length, &length) || pg_add_s64_overflow(*instant, length, instant))
+	if (!unit_length(unit, &length) || pg_mul_s64_overflow(count, length, &length) ||
+		pg_add_s64_overflow(*instant, length, instant))
 		return false;
 	civil_from_days(floor_div(*instant, DAY) + EPOCH_DAY, &year, &month, &day);
 	return year >= YEAR_MIN && year <= YEAR_MAX;
@@ -247,36 +244,37 @@ static bool
 round_down(int64 *instant, char unit)
 {
 	int64		days = floor_div(*instant, DAY);
+	int64		length;
 	int64		year;
 	int			month;
 	int			day;
 
-	switch (unit)
+	if (unit == 'M' || unit == 'y')
 	{
-		case 's':
-			*instant = floor_div(*instant, SECOND) * SECOND;
-			return true;
-		case 'm':
-			*instant = floor_div(*instant, MINUTE) * MINUTE;
-			return true;
-		case 'h':
-			*instant = floor_div(*instant, HOUR) * HOUR;
-			return true;
-		case 'd':
-			break;
-		case 'w':
-			/* 2000-01-03 was a Monday */
-			days = floor_div(days - 2, 7) * 7 + 2;
-			break;
-		case 'M':
-		case 'y':
-			civil_from_days(days + EPOCH_DAY, &year, &month, &day);
-			days = days_from_civil(year, unit == 'y' ? 1 : month, 1) - EPOCH_DAY;
-			break;
-		default:
-			return false;
+		civil_from_days(days + EPOCH_DAY, &year, &month, &day);
+		*instant = (days_from_civil(year, unit == 'y' ? 1 : month, 1) - EPOCH_DAY) * DAY;
 	}
-	*instant = days * DAY;
+	else if (unit == 'w')
+		/* 2000-01-03 was a Monday */
+		*instant = (floor_div(days - 2, 7) * 7 + 2) * DAY;
+	else if (unit_length(unit, &length))
+		*instant = floor_div(*instant, length) * length;
+	else
+		return false;
+	return true;
+}
+
+/* The length of a unit that has always the same. */
+static bool
+unit_length(char unit, int64 *length)
+{
+	static const char units[] = "smhdw";
+	static const int64 lengths[] = {SECOND, MINUTE, HOUR, DAY, 7 * DAY};
+	const char *found = unit == '\0' ? NULL : strchr(units, unit);
+
+	if (found == NULL)
+		return false;
+	*length = lengths[found - units];
 	return true;
 }
 

@@ -45,3 +45,7 @@ SELECT count(*) FROM vector, LATERAL (SELECT (v -> 'criteria')::text AS source) 
 WHERE v ->> 'expected' <> 'reject' AND (source::svc_criteria::text <> source OR source::svc_criteria::jsonb <> source::jsonb
     OR source::jsonb::svc_criteria <> source::svc_criteria);
 SELECT ' { "a" :1 } '::svc_criteria, ' { "a" :1 } '::svc_criteria = '{"a":1.0}' AS equal, '{"a": 1}'::svc_criteria <> '{"a": 2}' AS differs;
+SET client_min_messages = warning;
+DROP EXTENSION svc CASCADE;
+DROP TABLE vector, wrong;
+DROP FUNCTION outcome, error;
