@@ -2,6 +2,8 @@
 #
 #   make demo, make check, make bench
 #       in a private server, with nothing installed; see test/run.sh
+#   make fuzz
+#       looks for documents that the parser of criteria cannot stand; see test/fuzz.sh
 #   make, make install, make installcheck
 #       as for any PostgreSQL extension; PG_CONFIG=... chooses the server
 
@@ -68,6 +70,10 @@ ifeq ($(PGXS),)
 $(error PG_CONFIG=$(PG_CONFIG) does not work; "make demo" installs what is missing)
 endif
 include $(PGXS)
+
+.PHONY: fuzz
+fuzz:
+	PG_CONFIG=$(PG_CONFIG) test/fuzz.sh
 
 # PGXS tracks no headers.  The bitcode counts too: the server inlines it.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) svc.control

@@ -47,4 +47,11 @@
 	index_beginscan(table, index, snapshot, NULL, key_count, 0)
 #endif
 
+/* A lexer of JSON that unescapes strings. */
+#if PG_VERSION_NUM >= 170000
+#define svc_json_lexer(json, length, encoding)	makeJsonLexContextCstringLen(NULL, json, length, encoding, true)
+#else
+#define svc_json_lexer(json, length, encoding)	makeJsonLexContextCstringLen(json, length, encoding, true)
+#endif
+
 #endif							/* SVC_COMPAT_H */

@@ -57,5 +57,7 @@
 #define ERRCODE_SVC_PLAN_MISMATCH			MAKE_SQLSTATE('S', 'V', '0', '1', '9')
 /* a second subscription to the same plan */
 #define ERRCODE_SVC_ALREADY_SUBSCRIBED		MAKE_SQLSTATE('S', 'V', '0', '2', '0')
+/* segment criteria that are not of the language, or of another version */
+#define ERRCODE_SVC_INVALID_CRITERIA		MAKE_SQLSTATE('S', 'V', '0', '2', '2')
 
 #endif							/* SVC_ERROR_H */

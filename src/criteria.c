@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * criteria.c
+ *	  The type svc_criteria: input, output, casts, equality, and what criteria
+ *	  say about themselves.
+ *
+ * Text in is text out; everything else is made from it, so that the binary form,
+ * too, is the text, and is checked as strictly.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "regex/regex.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+#include "criteria.h"
+#include "error.h"
+
+static SvcCriteria *compile(const char *source, int length);
+static char *check_regex(const char *pattern, int length);
+static Datum as_jsonb(const SvcCriteria *criteria);
+static const SvcCriteria *argument(FunctionCallInfo fcinfo, int n);
+static void add_paths(const SvcCriteria *criteria, bool *mentioned);
+
+PG_FUNCTION_INFO_V1(svc_criteria_in);
+PG_FUNCTION_INFO_V1(svc_criteria_out);
+PG_FUNCTION_INFO_V1(svc_criteria_recv);
+PG_FUNCTION_INFO_V1(svc_criteria_send);
+PG_FUNCTION_INFO_V1(svc_criteria_from_jsonb);
+PG_FUNCTION_INFO_V1(svc_criteria_to_jsonb);
+PG_FUNCTION_INFO_V1(svc_criteria_eq);
+PG_FUNCTION_INFO_V1(svc_criteria_ne);
+PG_FUNCTION_INFO_V1(svc_criteria_hash);
+PG_FUNCTION_INFO_V1(svc_criteria_paths);
+
+/*
+ * svc_criteria_in(cstring) -> svc_criteria
+ *
+ * Raises SV022 with a JSON pointer to what is wrong.
+ */
+Datum
+svc_criteria_in(PG_FUNCTION_ARGS)
+{
+	const char *source = PG_GETARG_CSTRING(0);
+
+	PG_RETURN_POINTER(compile(source, strlen(source)));
+}
+
+Datum
+svc_criteria_out(PG_FUNCTION_ARGS)
+{
+	const SvcCriteria *criteria = argument(fcinfo, 0);
+
+	PG_RETURN_CSTRING(pnstrdup(svc_criteria_source(criteria), criteria->source_length));
+}
+
+/* A byte with the version of the format, which is that of the language, and text. */
+Datum
+svc_criteria_recv(PG_FUNCTION_ARGS)
+{
+	StringInfo	message = (StringInfo) PG_GETARG_POINTER(0);
+	int			version = pq_getmsgbyte(message);
+	char	   *source;
+	int			length;
+
+	if (version != SVC_CRITERIA_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_INVALID_CRITERIA),
+				 errmsg("segment criteria have an unknown format"),
+				 errdetail("The version of the format is %d, this server knows %d.", version, SVC_CRITERIA_VERSION),
+				 errhint("Send them as text.")));
+	source = pq_getmsgtext(message, message->len - message->cursor, &length);
+	PG_RETURN_POINTER(compile(source, length));
+}
+
+Datum
+svc_criteria_send(PG_FUNCTION_ARGS)
+{
+	const SvcCriteria *criteria = argument(fcinfo, 0);
+	StringInfoData message;
+
+	pq_begintypsend(&message);
+	pq_sendbyte(&message, SVC_CRITERIA_VERSION);
+	pq_sendtext(&message, svc_criteria_source(criteria), criteria->source_length);
+	PG_RETURN_BYTEA_P(pq_endtypsend(&message));
+}
+
+Datum
+svc_criteria_from_jsonb(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *document = PG_GETARG_JSONB_P(0);
+	StringInfoData source;
+
+	initStringInfo(&source);
+	(void) JsonbToCString(&source, &document->root, VARSIZE(document));
+	PG_RETURN_POINTER(compile(source.data, source.len));
+}
+
+Datum
+svc_criteria_to_jsonb(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(as_jsonb(argument(fcinfo, 0)));
+}
+
+/* The same document, whatever its spaces and the order of its keys. */
+Datum
+svc_criteria_eq(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_eq, as_jsonb(argument(fcinfo, 0)), as_jsonb(argument(fcinfo, 1))));
+}
+
+Datum
+svc_criteria_ne(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_ne, as_jsonb(argument(fcinfo, 0)), as_jsonb(argument(fcinfo, 1))));
+}
+
+Datum
+svc_criteria_hash(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_hash, as_jsonb(argument(fcinfo, 0))));
+}
+
+/*
+ * svc_criteria_paths(svc_criteria) -> text[]
+ *
+ * The paths of the document that criteria look at, as they are written there.
+ */
+Datum
+svc_criteria_paths(PG_FUNCTION_ARGS)
+{
+	const SvcCriteria *criteria = argument(fcinfo, 0);
+	bool	   *mentioned = palloc0(criteria->path_count * sizeof(bool));
+	Datum	   *texts = palloc((criteria->path_count + 1) * sizeof(Datum));
+	int			count = 0;
+
+	add_paths(criteria, mentioned);
+	for (int i = 0; i < criteria->path_count; i++)
+	{
+		if (mentioned[i])
+			texts[count++] = CStringGetTextDatum(svc_criteria_path_text(criteria, i));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* A path as it is written in criteria. */
+char *
+svc_criteria_path_text(const SvcCriteria *criteria, int number)
+{
+	const SvcCriteriaPath *path = &svc_criteria_paths_of(criteria)[number];
+	const char *component = svc_criteria_data(criteria) + path->data;
+	StringInfoData written;
+
+	initStringInfo(&written);
+	for (int i = 0; i < path->count; i++)
+	{
+		int			length = svc_criteria_component(&component);
+
+		if (i > 0)
+			appendStringInfoChar(&written, '.');
+		for (int j = 0; j < length; j++)
+		{
+			if (component[j] == '.' || component[j] == '\\')
+				appendStringInfoChar(&written, '\\');
+			appendStringInfoChar(&written, component[j]);
+		}
+		component += length;
+	}
+	return written.data;
+}
+
+/* Those of the document itself, not of documents in it. */
+static void
+add_paths(const SvcCriteria *criteria, bool *mentioned)
+{
+	for (int i = 0; i < criteria->node_count;)
+	{
+		const SvcCriteriaNode *node = &criteria->nodes[i];
+
+		if (node->path != SVC_CRITERIA_NO_PATH)
+			mentioned[node->path] = true;
+		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
+	}
+}
+
+static SvcCriteria *
+compile(const char *source, int length)
+{
+	SvcCriteriaHost host = {.encoding = GetDatabaseEncoding(), .check_regex = check_regex};
+	SvcCriteriaError error;
+	SvcCriteria *criteria = svc_criteria_parse(source, length, &host, &error);
+
+	if (criteria == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_INVALID_CRITERIA),
+				 errmsg("invalid segment criteria: %s", error.message),
+				 errdetail("at %s", error.pointer[0] == '\0' ? "the whole" : error.pointer),
+				 error.hint != NULL ? errhint("%s", error.hint) : 0));
+	return criteria;
+}
+
+/* NULL, or why PostgreSQL does not take a pattern. */
+static char *
+check_regex(const char *pattern, int length)
+{
+	pg_wchar   *wide = palloc((length + 1) * sizeof(pg_wchar));
+	int			wide_length = pg_mb2wchar_with_len(pattern, wide, length);
+	regex_t		regex;
+	char		message[100];
+	int			result = pg_regcomp(&regex, wide, wide_length, REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID);
+
+	pfree(wide);
+	if (result == REG_OKAY)
+	{
+		pg_regfree(&regex);
+		return NULL;
+	}
+	pg_regerror(result, &regex, message, sizeof(message));
+	return pstrdup(message);
+}
+
+static Datum
+as_jsonb(const SvcCriteria *criteria)
+{
+	char	   *source = pnstrdup(svc_criteria_source(criteria), criteria->source_length);
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(source));
+}
+
+static const SvcCriteria *
+argument(FunctionCallInfo fcinfo, int n)
+{
+	return svc_criteria_present((SvcCriteria *) PG_DETOAST_DATUM(PG_GETARG_DATUM(n)));
+}
+
+/* Stored criteria, if this version can read them; raises SV022 else. */
+const SvcCriteria *
+svc_criteria_present(const SvcCriteria *criteria)
+{
+	if (criteria->version != SVC_CRITERIA_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_INVALID_CRITERIA),
+				 errmsg("segment criteria have an unknown format"),
+				 errdetail("The version of the format is %d, this server knows %d.", criteria->version, SVC_CRITERIA_VERSION),
+				 errhint("Another version of svc has stored them; use that one, or store them anew.")));
+	return criteria;
+}
