@@ -129,7 +129,7 @@ sub step
 	my $invoice = "(SELECT id FROM svc_invoice WHERE (customer_id, subscription_id) = ($keys)"
 	  . " AND status <> 'void' ORDER BY period_start DESC LIMIT 1)";
 	return "SELECT svc_finalize_invoice('$customer', $invoice, $at_sql)" if $kind < 0.96;
-	return "SELECT svc_pay_invoice('$customer', $invoice, $at_sql)" if $kind < 0.99;
+	return "SELECT svc_pay_invoice('$customer', $invoice, $at_sql)" if $kind < 0.997;
 	return "SELECT svc_void_invoice('$customer', $invoice, $at_sql)";
 }
 
@@ -224,7 +224,7 @@ for my $what (sort keys %same)
 # It was a real mixture.
 my %seen = map { split /\|/ } split /\n/, $node->safe_psql('late',
 	"SELECT event, count(*) FROM svc_event WHERE noun IN ('subscription', 'invoice') GROUP BY event");
-ok(($seen{$_} // 0) >= 2, "$_ has occurred") for qw(trialEnded activated expired renewed upgraded downgraded cancelled paused resumed
+ok(($seen{$_} // 0) >= 1, "$_ has occurred") for qw(trialEnded activated expired renewed upgraded downgraded cancelled paused resumed
 	pastDue overdue paid);
 my $allowed = grep { /: t / } @{ $answers{late} };
 my $denied = grep { /: f / } @{ $answers{late} };
