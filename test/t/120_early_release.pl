@@ -84,6 +84,8 @@ my $on_disk = q{SELECT 'flushed' WHERE pg_wal_lsn_diff(pg_current_wal_insert_lsn
 my $walwriter = halt_walwriter();
 
 sql('CREATE TABLE witness (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)');
+# (who reads a page with dead rows cleans it up, and writes WAL for that)
+sql($_) for ('VACUUM', 'CHECKPOINT');
 for (
 	[ 'a statement', "SELECT FROM $few);", 1 ],
 	[ 'a block', "BEGIN; SELECT FROM $few); COMMIT;", 1 ],
