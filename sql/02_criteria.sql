@@ -69,3 +69,13 @@ CREATE OPERATOR @~ (
     RESTRICT = contsel, JOIN = contjoinsel
 );
 COMMENT ON OPERATOR @~ (jsonb, svc_criteria) IS 'Does a document match criteria at present?';
+
+CREATE FUNCTION svc_next_change(doc jsonb, criteria svc_criteria, at timestamptz DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION svc_next_change(jsonb, svc_criteria, timestamptz) IS
+'The next instant after another, by default the start of the transaction, at which time alone may change whether a document matches criteria; null when it never will, and for a null document or null criteria. It may come too early, at the ends of months, but never too late.';
+
+CREATE FUNCTION svc_instant(math text, at timestamptz DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION svc_instant(text, timestamptz) IS
+'What date math of criteria comes to at an instant, by default the start of the transaction: now, now-30d, now+1M, now-1d/d; units are s, m, h, d, w, M and y, months are clamped, /u rounds down in UTC. Null for null math; raises 22007 for what is no date math.';

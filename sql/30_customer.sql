@@ -53,3 +53,9 @@ CREATE FUNCTION svc_merge_customer(from_id text, into_id text) RETURNS text
     AS 'MODULE_PATHNAME', 'svc_merge_customer';
 COMMENT ON FUNCTION svc_merge_customer(text, text) IS
 'Makes all rows of one customer rows of another and returns the first one''s new status, merged. Ids and idempotency keys that both have get the suffix ~from_id; roll-ups of one period and currency are added, finalized ones stay; events stay with the customer under whose id they happened. Lifetime values of one currency are added. Raises 22023 when both are the same, SV014 when a table that is not of svc has a foreign key to rows that would move, 25000 unless at READ COMMITTED, SV008 when one does not exist, SV001 when one is merged or deleted. Locks both customers and all rows of the first until the end of the transaction.';
+
+CREATE FUNCTION svc_customer_document(customer_id text, paths text[] DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'svc_customer_document';
+COMMENT ON FUNCTION svc_customer_document(text, text[]) IS
+'The document that segment criteria are about: the columns of svc_customer that are not null, subscriptions, entitlements by code, usage by resource and window, and segments. paths: build only what these lead to, such as usage.api_calls.last_30d, null for all; usage that is named is there, as 0 if there was none. Instants are texts of fixed width in UTC. Null when there is no such customer; raises 22004 for a null id.';

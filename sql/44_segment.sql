@@ -41,3 +41,9 @@ CREATE FUNCTION svc_segment_of(customer_id text) RETURNS text
     AS 'MODULE_PATHNAME', 'svc_segment_of';
 COMMENT ON FUNCTION svc_segment_of(text) IS
 'The customer''s segment: of those that are active and that it is a member of, the one with the greatest priority, then the smallest id; null when there is none.';
+
+CREATE FUNCTION svc_criteria_sql(criteria svc_criteria) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'svc_criteria_sql';
+COMMENT ON FUNCTION svc_criteria_sql(svc_criteria) IS
+'Criteria as an SQL condition over svc_customer, to stand behind WHERE: comparisons of columns, for which indexes apply, and the rest as one @~ on svc_customer_document(). Null for null. An unknown column is one that is always missing.';

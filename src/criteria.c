@@ -21,7 +21,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
+#include "clock.h"
 #include "criteria.h"
 #include "error.h"
 
@@ -41,6 +43,7 @@ PG_FUNCTION_INFO_V1(svc_criteria_eq);
 PG_FUNCTION_INFO_V1(svc_criteria_ne);
 PG_FUNCTION_INFO_V1(svc_criteria_hash);
 PG_FUNCTION_INFO_V1(svc_criteria_paths);
+PG_FUNCTION_INFO_V1(svc_instant);
 
 /*
  * svc_criteria_in(cstring) -> svc_criteria
@@ -150,6 +153,29 @@ svc_criteria_paths(PG_FUNCTION_ARGS)
 			texts[count++] = CStringGetTextDatum(svc_criteria_path_text(criteria, i));
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * svc_instant(math text, at timestamptz) -> timestamptz
+ *
+ * What date math, such as "now-30d/d", comes to at an instant, by default now.
+ */
+Datum
+svc_instant(PG_FUNCTION_ARGS)
+{
+	char	   *math;
+	int64		instant;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	math = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!svc_criteria_read_date_math(math, strlen(math), PG_ARGISNULL(1) ? svc_clock_now() : PG_GETARG_TIMESTAMPTZ(1), &instant))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+				 errmsg("invalid date math: \"%s\"", math),
+				 errdetail("It is no date math, or leads out of time."),
+				 errhint("It is \"now\", followed by steps such as \"-30d\" and roundings such as \"/d\"; units are s, m, h, d, w, M and y.")));
+	PG_RETURN_TIMESTAMPTZ(instant);
 }
 
 /* A path as it is written in criteria. */

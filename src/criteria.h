@@ -193,6 +193,9 @@ extern char *svc_criteria_path_text(const SvcCriteria *criteria, int number);
 /* criteria_time.c */
 extern bool svc_criteria_read_instant(const char *string, int length, int64 *instant);
 extern char *svc_criteria_write_instant(int64 instant);
+extern char *svc_criteria_write_fixed_instant(int64 instant);
 extern bool svc_criteria_read_date_math(const char *string, int length, int64 now, int64 *instant);
+extern int64 svc_criteria_date_math(const char *math, int length, int64 now);
+extern int64 svc_criteria_next_crossing(const char *math, int length, int64 now, int64 instant);
 
 #endif							/* SVC_CRITERIA_H */

@@ -34,6 +34,7 @@
 
 #include "clock.h"
 #include "criteria.h"
+#include "criteria_match.h"
 #include "criteria_version.h"
 
 /* The member of a document that names the segments that it is in. */
@@ -50,27 +51,51 @@ typedef struct Operand
 	int64		instant;		/* of a value that is a time, or the bound of a duration */
 } Operand;
 
-/* Criteria, ready to be asked about; kept with the function's FmgrInfo. */
-typedef struct Prepared
+/* Criteria, ready to be asked about. */
+typedef struct SvcPreparedCriteria
 {
-	MemoryContext memory;		/* of what follows */
 	SvcCriteria *criteria;
 	Operand    *operands;		/* as many as nodes */
 	int64		now;			/* for which instants are computed */
 } Prepared;
+
+/* Those of the last call; kept with the function's FmgrInfo. */
+typedef struct LastCall
+{
+	MemoryContext memory;		/* of all of it */
+	Prepared   *prepared;
+} LastCall;
 
 /* One question. */
 typedef struct Question
 {
 	const Prepared *prepared;
 	int			condition;		/* the node that is looked at */
+
+	/* or it is only asked which values it looks at, which are shown to this */
+	SvcCriteriaVisit visit;
+	void	   *visit_state;
 } Question;
 
-static Prepared *prepare(FunctionCallInfo fcinfo, Datum criteria, int64 now);
+/* What is looked for: when the answer may change. */
+typedef struct Change
+{
+	const Prepared *prepared;
+	int			condition;
+	int64		at;				/* the earliest that was found */
+} Change;
+
+static Prepared *prepare_call(FunctionCallInfo fcinfo, Datum criteria, int64 now);
 static void prepare_operand(Prepared *prepared, int i);
-static void compute_instants(Prepared *prepared, int64 now);
+static JsonbValue root_of(const Jsonb *document);
 static bool matches(const Prepared *prepared, const Jsonb *document);
 static bool is_true(const Prepared *prepared, int i, const JsonbValue *document);
+static bool ask(const Question *question, const JsonbValue *document);
+static void find_changes(Change *change, int i, const JsonbValue *document);
+static void find_changes_of_elements(const JsonbValue *value, void *state);
+static void note_change(const JsonbValue *value, void *state);
+static bool depends_on_time(const Prepared *prepared, int i);
+static int64 next_crossing(const Prepared *prepared, int i, int64 instant);
 static bool all_true(const Prepared *prepared, int i, const JsonbValue *document);
 static bool any_true(const Prepared *prepared, int i, const JsonbValue *document);
 static bool is_in_segment(const Prepared *prepared, int i, const JsonbValue *document);
@@ -100,6 +125,7 @@ static bool element_number(const char *component, int length, int *number);
 
 PG_FUNCTION_INFO_V1(svc_matches);
 PG_FUNCTION_INFO_V1(svc_criteria_match);
+PG_FUNCTION_INFO_V1(svc_next_change);
 
 /*
  * svc_matches(doc jsonb, criteria svc_criteria, at timestamptz) -> boolean
@@ -116,8 +142,8 @@ svc_matches(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	document = PG_GETARG_JSONB_P(0);
-	prepared = prepare(fcinfo, PG_GETARG_DATUM(1),
-					   PG_ARGISNULL(2) ? svc_clock_now() : PG_GETARG_TIMESTAMPTZ(2));
+	prepared = prepare_call(fcinfo, PG_GETARG_DATUM(1),
+							PG_ARGISNULL(2) ? svc_clock_now() : PG_GETARG_TIMESTAMPTZ(2));
 	result = matches(prepared, document);
 	PG_FREE_IF_COPY(document, 0);
 	PG_RETURN_BOOL(result);
@@ -130,48 +156,88 @@ Datum
 svc_criteria_match(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *document = PG_GETARG_JSONB_P(0);
-	bool		result = matches(prepare(fcinfo, PG_GETARG_DATUM(1), svc_clock_now()), document);
+	bool		result = matches(prepare_call(fcinfo, PG_GETARG_DATUM(1), svc_clock_now()), document);
 
 	PG_FREE_IF_COPY(document, 0);
 	PG_RETURN_BOOL(result);
+}
+
+/*
+ * svc_next_change(doc jsonb, criteria svc_criteria, at timestamptz) -> timestamptz
+ *
+ * The next instant at which time alone may change whether the document matches;
+ * NULL, if it never will.  It may come too early, in the days at the end of a month,
+ * but never too late.
+ */
+Datum
+svc_next_change(PG_FUNCTION_ARGS)
+{
+	Prepared   *prepared;
+	int64		next;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	prepared = prepare_call(fcinfo, PG_GETARG_DATUM(1),
+							PG_ARGISNULL(2) ? svc_clock_now() : PG_GETARG_TIMESTAMPTZ(2));
+	next = svc_criteria_next_change(prepared, PG_GETARG_JSONB_P(0));
+	if (next == DT_NOEND)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(next);
 }
 
 /* ---- preparing ---- */
 
 /* The criteria that a call is about, ready for that instant. */
 static Prepared *
-prepare(FunctionCallInfo fcinfo, Datum datum, int64 now)
+prepare_call(FunctionCallInfo fcinfo, Datum datum, int64 now)
 {
-	Prepared   *prepared = fcinfo->flinfo->fn_extra;
+	LastCall   *last = fcinfo->flinfo->fn_extra;
 	struct varlena *stored = PG_DETOAST_DATUM_PACKED(datum);
 	const SvcCriteria *criteria = (SvcCriteria *) stored;
 	MemoryContext old;
 
-	if (prepared != NULL && !VARATT_IS_SHORT(stored) && VARSIZE(prepared->criteria) == VARSIZE(stored) &&
-		memcmp(prepared->criteria, stored, VARSIZE(stored)) == 0)
+	if (last != NULL && !VARATT_IS_SHORT(stored) && VARSIZE(last->prepared->criteria) == VARSIZE(stored) &&
+		memcmp(last->prepared->criteria, stored, VARSIZE(stored)) == 0)
 	{
-		compute_instants(prepared, now);
-		return prepared;
+		svc_criteria_set_now(last->prepared, now);
+		return last->prepared;
 	}
 	criteria = svc_criteria_present((SvcCriteria *) PG_DETOAST_DATUM(datum));
-	if (prepared != NULL)
+	if (last != NULL)
 	{
 		fcinfo->flinfo->fn_extra = NULL;
-		MemoryContextDelete(prepared->memory);
+		MemoryContextDelete(last->memory);
 	}
 	old = MemoryContextSwitchTo(AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "svc criteria", ALLOCSET_SMALL_SIZES));
-	prepared = palloc0(sizeof(Prepared));
-	prepared->memory = CurrentMemoryContext;
+	last = palloc(sizeof(LastCall));
+	last->memory = CurrentMemoryContext;
+	last->prepared = svc_criteria_prepare(criteria, now);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = last;
+	return last->prepared;
+}
+
+/* Make criteria ready for that instant, in the memory that is current. */
+Prepared *
+svc_criteria_prepare(const SvcCriteria *criteria, int64 now)
+{
+	Prepared   *prepared = palloc0(sizeof(Prepared));
+
 	prepared->criteria = palloc(VARSIZE(criteria));
 	memcpy(prepared->criteria, criteria, VARSIZE(criteria));
 	prepared->operands = palloc0(criteria->node_count * sizeof(Operand));
 	prepared->now = now - 1;
 	for (int i = 0; i < criteria->node_count; i++)
 		prepare_operand(prepared, i);
-	compute_instants(prepared, now);
-	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = prepared;
+	svc_criteria_set_now(prepared, now);
 	return prepared;
+}
+
+/* The criteria, as they are prepared. */
+const SvcCriteria *
+svc_criteria_of(const Prepared *prepared)
+{
+	return prepared->criteria;
 }
 
 static void
@@ -234,9 +300,9 @@ prepare_operand(Prepared *prepared, int i)
 		operand->pattern = cstring_to_text_with_len(bytes, node->length);
 }
 
-/* What is relative to the present. */
-static void
-compute_instants(Prepared *prepared, int64 now)
+/* Compute what is relative to the present, which this is from now on. */
+void
+svc_criteria_set_now(Prepared *prepared, int64 now)
 {
 	if (prepared->now == now)
 		return;
@@ -251,10 +317,7 @@ compute_instants(Prepared *prepared, int64 now)
 		if (node->op != SVC_CRITERIA_DATE_MATH && node->op != SVC_CRITERIA_WITHIN_LAST &&
 			node->op != SVC_CRITERIA_WITHIN_NEXT)
 			continue;
-		/* what leads out of time is before, or after, everything */
-		if (!svc_criteria_read_date_math(svc_criteria_data(prepared->criteria) + node->data, node->length, now, instant))
-			*instant = memchr(svc_criteria_data(prepared->criteria) + node->data, '-', node->length) != NULL ?
-				DT_NOBEGIN : DT_NOEND;
+		*instant = svc_criteria_date_math(svc_criteria_data(prepared->criteria) + node->data, node->length, now);
 	}
 }
 
@@ -263,6 +326,14 @@ compute_instants(Prepared *prepared, int64 now)
 static bool
 matches(const Prepared *prepared, const Jsonb *document)
 {
+	JsonbValue	root = root_of(document);
+
+	return is_true(prepared, 0, &root);
+}
+
+static JsonbValue
+root_of(const Jsonb *document)
+{
 	JsonbValue	root = {.type = jbvBinary};
 
 	root.val.binary.data = unconstify(JsonbContainer *, &document->root);
@@ -270,7 +341,38 @@ matches(const Prepared *prepared, const Jsonb *document)
 	/* a scalar has no members */
 	if (JB_ROOT_IS_SCALAR(document))
 		root.type = jbvNull;
-	return is_true(prepared, 0, &root);
+	return root;
+}
+
+/* Does one condition hold of a document, were it not negated? */
+bool
+svc_criteria_condition_holds(const Prepared *prepared, int i, const Jsonb *document)
+{
+	JsonbValue	root = root_of(document);
+
+	return is_true(prepared, i, &root) != ((prepared->criteria->nodes[i].flags & SVC_CRITERIA_NEGATED) != 0);
+}
+
+/* Show the values of a document that a condition looks at, NULL for what is missing. */
+void
+svc_criteria_visit_values(const Prepared *prepared, int i, const Jsonb *document, SvcCriteriaVisit visit, void *state)
+{
+	JsonbValue	root = root_of(document);
+	Question	question = {prepared, i, visit, state};
+
+	(void) ask(&question, &root);
+}
+
+/* The next instant at which time alone may change the answer; DT_NOEND: never. */
+int64
+svc_criteria_next_change(const Prepared *prepared, const Jsonb *document)
+{
+	JsonbValue	root = root_of(document);
+	Change		change = {.prepared = prepared, .at = DT_NOEND};
+
+	if (prepared->criteria->flags & SVC_CRITERIA_TIME_DEPENDENT)
+		find_changes(&change, 0, &root);
+	return change.at;
 }
 
 /* Is a node true of a document, or, if it has no path, of a value? */
@@ -287,15 +389,22 @@ is_true(const Prepared *prepared, int i, const JsonbValue *document)
 		result = any_true(prepared, i, document);
 	else if (node->op == SVC_CRITERIA_IN_SEGMENT)
 		result = is_in_segment(prepared, i, document);
-	else if (node->path == SVC_CRITERIA_NO_PATH)
-		result = satisfies(&question, document);
 	else
-	{
-		const SvcCriteriaPath *path = &svc_criteria_paths_of(prepared->criteria)[node->path];
-
-		result = walk(&question, document, svc_criteria_data(prepared->criteria) + path->data, path->count, false);
-	}
+		result = ask(&question, document);
 	return result != ((node->flags & SVC_CRITERIA_NEGATED) != 0);
+}
+
+/* A condition: of the values of its path, or, if it has none, of this one. */
+static bool
+ask(const Question *question, const JsonbValue *document)
+{
+	const SvcCriteria *criteria = question->prepared->criteria;
+	const SvcCriteriaNode *node = &criteria->nodes[question->condition];
+	const SvcCriteriaPath *path = &svc_criteria_paths_of(criteria)[node->path];
+
+	if (node->path == SVC_CRITERIA_NO_PATH)
+		return satisfies(question, document);
+	return walk(question, document, svc_criteria_data(criteria) + path->data, path->count, false);
 }
 
 static bool
@@ -336,6 +445,109 @@ is_in_segment(const Prepared *prepared, int i, const JsonbValue *document)
 	if (!is_object(document) || !find_member(document->val.binary.data, SEGMENTS, strlen(SEGMENTS), &segments))
 		return false;
 	return reached(&question, &segments, false);
+}
+
+/* ---- when time changes the answer ---- */
+
+/*
+ * All conditions that depend on time count, whatever the others say: the answer
+ * can only change when one of theirs does.
+ */
+static void
+find_changes(Change *change, int i, const JsonbValue *document)
+{
+	const SvcCriteriaNode *nodes = change->prepared->criteria->nodes;
+	Change		inner = {change->prepared, i, DT_NOEND};
+	Question	question = {change->prepared, i, NULL, &inner};
+
+	check_stack_depth();
+	if (nodes[i].op == SVC_CRITERIA_AND || nodes[i].op == SVC_CRITERIA_OR)
+	{
+		for (int child = i + 1; child < i + nodes[i].size; child += nodes[child].size)
+			find_changes(change, child, document);
+		return;
+	}
+	if (nodes[i].op == SVC_CRITERIA_ELEMENT || nodes[i].op == SVC_CRITERIA_ELEMENT_DOCUMENT)
+		question.visit = find_changes_of_elements;
+	else if (depends_on_time(change->prepared, i))
+		question.visit = note_change;
+	else
+		return;
+	(void) ask(&question, document);
+	change->at = Min(change->at, inner.at);
+}
+
+/* (of a path that leads to an array with elements that have conditions) */
+static void
+find_changes_of_elements(const JsonbValue *value, void *state)
+{
+	Change	   *change = state;
+	const SvcCriteriaNode *nodes = change->prepared->criteria->nodes;
+	int			i = change->condition;
+	uint32		offset = 0;
+
+	if (value == NULL || !is_array(value))
+		return;
+	for (int n = 0; n < JsonContainerSize(value->val.binary.data); n++)
+	{
+		JsonbValue	element;
+
+		value_at(value->val.binary.data, n, offset, &element);
+		JBE_ADVANCE_OFFSET(offset, value->val.binary.data->children[n]);
+		for (int child = i + 1; child < i + nodes[i].size; child += nodes[child].size)
+			find_changes(change, child, &element);
+	}
+}
+
+/* Only an instant is ever passed. */
+static void
+note_change(const JsonbValue *value, void *state)
+{
+	Change	   *change = state;
+	const SvcCriteriaNode *nodes = change->prepared->criteria->nodes;
+	int			i = change->condition;
+	int64		instant;
+
+	if (value == NULL || value->type != jbvString ||
+		!svc_criteria_read_instant(value->val.string.val, value->val.string.len, &instant))
+		return;
+	if (nodes[i].op == SVC_CRITERIA_WITHIN_LAST || nodes[i].op == SVC_CRITERIA_WITHIN_NEXT)
+	{
+		/* it is passed by the present, too */
+		if (instant >= change->prepared->now)
+			change->at = Min(change->at, instant + (instant == change->prepared->now));
+		change->at = Min(change->at, next_crossing(change->prepared, i, instant));
+		return;
+	}
+	for (int operand = i + 1; operand < i + nodes[i].size; operand++)
+	{
+		if (nodes[operand].op == SVC_CRITERIA_DATE_MATH)
+			change->at = Min(change->at, next_crossing(change->prepared, operand, instant));
+	}
+}
+
+static bool
+depends_on_time(const Prepared *prepared, int i)
+{
+	const SvcCriteriaNode *nodes = prepared->criteria->nodes;
+
+	if (nodes[i].op == SVC_CRITERIA_WITHIN_LAST || nodes[i].op == SVC_CRITERIA_WITHIN_NEXT)
+		return true;
+	for (int operand = i + 1; operand < i + nodes[i].size; operand++)
+	{
+		if (nodes[operand].op == SVC_CRITERIA_DATE_MATH)
+			return true;
+	}
+	return false;
+}
+
+static int64
+next_crossing(const Prepared *prepared, int i, int64 instant)
+{
+	const SvcCriteriaNode *node = &prepared->criteria->nodes[i];
+
+	return svc_criteria_next_crossing(svc_criteria_data(prepared->criteria) + node->data, node->length,
+									  prepared->now, instant);
 }
 
 /* ---- walking ---- */
@@ -427,6 +639,11 @@ satisfies(const Question *question, const JsonbValue *value)
 {
 	const SvcCriteriaNode *node = &question->prepared->criteria->nodes[question->condition];
 
+	if (question->visit != NULL)
+	{
+		question->visit(value, question->visit_state);
+		return false;
+	}
 	switch ((SvcCriteriaOp) node->op)
 	{
 		case SVC_CRITERIA_IN:

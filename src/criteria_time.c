@@ -40,6 +40,9 @@
 #define YEAR_MIN	(-4712)
 #define YEAR_MAX	294275
 
+/* the end of all time that we look at: 9999-12-31 */
+#define TIME_MAX	((INT64CONST(2932896) - EPOCH_DAY) * DAY)
+
 /* What is still to be read. */
 typedef struct Reader
 {
@@ -47,6 +50,8 @@ typedef struct Reader
 	const char *end;
 } Reader;
 
+static int64 first_reached(const char *math, int length, int64 now, int64 wanted, int64 end);
+static int64 largest_fall(const char *math, int length, int64 now, int64 *next_jump);
 static bool read_digits(Reader *reader, int count, int *value);
 static bool read_char(Reader *reader, char wanted);
 static bool read_fraction(Reader *reader, int64 *microseconds);
@@ -99,17 +104,27 @@ svc_criteria_read_instant(const char *string, int length, int64 *instant)
 char *
 svc_criteria_write_instant(int64 instant)
 {
+	char	   *written = svc_criteria_write_fixed_instant(instant);
+	char	   *fraction = strchr(written, '.');
+
+	if (strcmp(fraction, ".000000Z") == 0)
+		strcpy(fraction, "Z");
+	return written;
+}
+
+/* The same with all digits of the fraction. */
+char *
+svc_criteria_write_fixed_instant(int64 instant)
+{
 	int64		days = floor_div(instant, DAY);
 	int64		rest = instant - days * DAY;
-	int64		fraction = rest % SECOND;
 	int64		year;
 	int			month;
 	int			day;
 
 	civil_from_days(days + EPOCH_DAY, &year, &month, &day);
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", (int) year, month, day, (int) (rest / HOUR),
-					(int) (rest / MINUTE % 60), (int) (rest / SECOND % 60),
-					fraction == 0 ? "" : psprintf(".%06d", (int) fraction));
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", (int) year, month, day, (int) (rest / HOUR),
+					(int) (rest / MINUTE % 60), (int) (rest / SECOND % 60), (int) (rest % SECOND));
 }
 
 /* Compute date math; false, when the text is none, or leads out of time. */
@@ -144,6 +159,107 @@ svc_criteria_read_date_math(const char *string, int length, int64 now, int64 *in
 			return false;
 	}
 	return true;
+}
+
+/* The same of date math that is some; what leads out of time is before, or after, everything. */
+int64
+svc_criteria_date_math(const char *math, int length, int64 now)
+{
+	int64		instant;
+
+	if (svc_criteria_read_date_math(math, length, now, &instant))
+		return instant;
+	return memchr(math, '-', length) != NULL ? PG_INT64_MIN : PG_INT64_MAX;
+}
+
+/*
+ * The next instant at which the result of date math may pass another, in either
+ * direction; PG_INT64_MAX: never.
+ *
+ * The result rises with the present, in steps where it is rounded.  Months are an
+ * exception: because they lead to the month's end at most, 30 March 12:00 leads
+ * back to noon, 31 March 0:00 to midnight of the same last day of February.  So the
+ * result may fall, when the month is counted from another day.  Far from the other
+ * instant that does not matter; near it, we look again when the day changes.
+ */
+int64
+svc_criteria_next_crossing(const char *math, int length, int64 now, int64 instant)
+{
+	int64		next_jump = TIME_MAX;
+	int64		near = largest_fall(math, length, now, &next_jump);
+	int64		result = svc_criteria_date_math(math, length, now);
+	int64		reached;
+
+	if (near > 0 && result < instant - near)
+		return first_reached(math, length, now, instant - near, TIME_MAX);
+	if (near == 0 || result > instant + near)
+		next_jump = TIME_MAX;
+	if (result > instant)
+		reached = TIME_MAX;
+	else
+		reached = first_reached(math, length, now, result == instant ? instant + 1 : instant, next_jump);
+	return Min(reached, next_jump) == TIME_MAX ? PG_INT64_MAX : Min(reached, next_jump);
+}
+
+/*
+ * The first instant after the present, up to the end, at which date math comes to
+ * what is wanted, or more; the end, if it does not.
+ */
+static int64
+first_reached(const char *math, int length, int64 now, int64 wanted, int64 end)
+{
+	int64		before = now;
+	int64		after = now;
+	int64		stride = SECOND;
+
+	/* in strides that get longer, then between the last two by halves */
+	while (after < end && svc_criteria_date_math(math, length, after) < wanted)
+	{
+		before = after;
+		after = end - after > stride ? after + stride : end;
+		stride *= 2;
+	}
+	if (svc_criteria_date_math(math, length, after) < wanted)
+		return end;
+	while (after - before > 1)
+	{
+		int64		middle = before + (after - before) / 2;
+
+		if (svc_criteria_date_math(math, length, middle) < wanted)
+			before = middle;
+		else
+			after = middle;
+	}
+	return after;
+}
+
+/*
+ * How far may the result of date math fall?  Not at all without steps of months;
+ * else each makes it a day, and a rounding after that a unit.  Tells, too, when the
+ * first of these steps is taken from another day.
+ */
+static int64
+largest_fall(const char *math, int length, int64 now, int64 *next_jump)
+{
+	int			month_steps = 0;
+	int			rounding_days = 0;
+
+	for (int i = strlen("now") + 1; i < length; i++)
+	{
+		int			sign = i;
+		int64		start;
+
+		if (math[i - 1] == '/')
+			rounding_days = Max(rounding_days, math[i] == 'y' ? 366 : math[i] == 'M' ? 31 : math[i] == 'w' ? 7 : 1);
+		if ((math[i] != 'M' && math[i] != 'y') || math[i - 1] == '/')
+			continue;
+		month_steps++;
+		while (math[sign] != '+' && math[sign] != '-')
+			sign--;
+		start = svc_criteria_date_math(math, sign, now);
+		*next_jump = Min(*next_jump, now + DAY - (start - floor_div(start, DAY) * DAY));
+	}
+	return month_steps == 0 ? 0 : (month_steps + rounding_days + 1) * DAY;
 }
 
 static bool

@@ -33,13 +33,6 @@
 #define BALANCE_COLUMNS			7
 #define VERIFY_COLUMNS			5
 
-/* Sums over the live grants of a set. */
-typedef struct Total
-{
-	SvcBalance	balance;
-	Datum		overage;
-} Total;
-
 /* What the ledger and the holds say of one grant at an instant. */
 typedef struct Past
 {
@@ -55,7 +48,6 @@ typedef struct Past
 
 static void put_entitlement(ReturnSetInfo *result, Datum code, Datum sources,
 							const SvcGrantSet *set, SvcReason gate);
-static Total total_of(const SvcGrantSet *set);
 static void put_step(ReturnSetInfo *result, int step, const char *what, const SvcGrant *grant,
 					 const char *state, const char *explanation);
 static char *explain_gate(SvcReason gate, Datum customer_id);
@@ -173,7 +165,7 @@ svc_balance_at(PG_FUNCTION_ARGS)
 	Datum		values[BALANCE_COLUMNS];
 	bool		isnull[BALANCE_COLUMNS] = {false};
 	SvcGrantSet set;
-	Total		total;
+	SvcGrantTotal total;
 	TupleDesc	desc;
 	Datum		result;
 	uint64		rows;
@@ -204,7 +196,7 @@ svc_balance_at(PG_FUNCTION_ARGS)
 	}
 	svc_grant_sum_up(&set);
 
-	total = total_of(&set);
+	total = svc_grant_total(&set);
 	values[0] = BoolGetDatum(set.unlimited);
 	values[1] = total.balance.limit;
 	isnull[1] = set.unlimited || !set.metered;
@@ -294,8 +286,7 @@ put_entitlement(ReturnSetInfo *result, Datum code, Datum sources,
 				const SvcGrantSet *set, SvcReason gate)
 {
 	SvcGrantSet look = *set;
-	Total		total = total_of(set);
-	Datum		allowance = svc_balance_allowance(&total.balance);
+	SvcGrantTotal total = svc_grant_total(set);
 	TimestampTz valid_until = DT_NOEND;
 	SvcDecision decision;
 	Datum		values[ENTITLEMENT_COLUMNS];
@@ -316,11 +307,7 @@ put_entitlement(ReturnSetInfo *result, Datum code, Datum sources,
 	values[7] = total.balance.held;
 	values[8] = set->available;
 	values[9] = total.overage;
-	values[10] = svc_amount_sign(allowance) == 0 ? svc_amount_from(100) :
-		DirectFunctionCall2(numeric_round,
-							DirectFunctionCall2(numeric_div,
-												svc_amount_multiply(total.balance.used, svc_amount_from(100)),
-												allowance), Int32GetDatum(2));
+	values[10] = total.percent;
 	isnull[4] = isnull[8] = isnull[10] = no_limit;
 	isnull[5] = isnull[6] = isnull[7] = isnull[9] = !set->metered;
 	values[11] = decision.value;
@@ -331,29 +318,6 @@ put_entitlement(ReturnSetInfo *result, Datum code, Datum sources,
 	isnull[13] = valid_until == DT_NOEND;
 	values[14] = sources;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
-}
-
-static Total
-total_of(const SvcGrantSet *set)
-{
-	Total		total = {{0}};
-	SvcBalance *sum = &total.balance;
-
-	sum->limit = sum->rollover = sum->used = sum->held = total.overage = svc_amount_zero();
-	for (int i = 0; i < set->live; i++)
-	{
-		const SvcBalance *balance = &set->grants[i].balance;
-
-		if (!set->grants[i].metered)
-			continue;
-		sum->limit = svc_amount_add(sum->limit, balance->limit);
-		sum->rollover = svc_amount_add(sum->rollover, balance->rollover);
-		sum->used = svc_amount_add(sum->used, balance->used);
-		sum->held = svc_amount_add(sum->held, balance->held);
-		if (!balance->unlimited)
-			total.overage = svc_amount_add(total.overage, svc_balance_overage(balance));
-	}
-	return total;
 }
 
 static void

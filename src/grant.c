@@ -368,6 +368,36 @@ svc_grant_sum_up(SvcGrantSet *set)
 	}
 }
 
+/* What the live grants of a set come to. */
+SvcGrantTotal
+svc_grant_total(const SvcGrantSet *set)
+{
+	SvcGrantTotal total = {{0}};
+	SvcBalance *sum = &total.balance;
+	Datum		allowance;
+
+	sum->limit = sum->rollover = sum->used = sum->held = total.overage = svc_amount_zero();
+	for (int i = 0; i < set->live; i++)
+	{
+		const SvcBalance *balance = &set->grants[i].balance;
+
+		if (!set->grants[i].metered)
+			continue;
+		sum->limit = svc_amount_add(sum->limit, balance->limit);
+		sum->rollover = svc_amount_add(sum->rollover, balance->rollover);
+		sum->used = svc_amount_add(sum->used, balance->used);
+		sum->held = svc_amount_add(sum->held, balance->held);
+		if (!balance->unlimited)
+			total.overage = svc_amount_add(total.overage, svc_balance_overage(balance));
+	}
+	allowance = svc_balance_allowance(sum);
+	total.percent = svc_amount_sign(allowance) == 0 ? svc_amount_from(100) :
+		DirectFunctionCall2(numeric_round,
+							DirectFunctionCall2(numeric_div, svc_amount_multiply(sum->used, svc_amount_from(100)), allowance),
+							Int32GetDatum(2));
+	return total;
+}
+
 /*
  * Spread an amount over the live grants, on top of what is taken from them
  * already: what is available, in their order; then what they may exceed by, in

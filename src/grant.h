@@ -110,6 +110,14 @@ typedef struct SvcGrantSet
 								 * finds the set to say */
 } SvcGrantSet;
 
+/* Sums over the live grants of a set that are counted. */
+typedef struct SvcGrantTotal
+{
+	SvcBalance	balance;
+	Datum		overage;
+	Datum		percent;			/* used of limit and rollover, 100 when these are 0 */
+} SvcGrantTotal;
+
 /*
  * What all readers of grants select first, in the order of an enum in grant.c.
  * The casts cost nothing, and hold when the owner alters a column.
@@ -185,6 +193,7 @@ extern void svc_grant_find_stored(SvcGrantSet *set, Datum customer_id, Datum cod
 extern bool svc_grant_load(SvcGrant *grant, Datum customer_id, Datum id, TimestampTz at);
 extern void svc_grant_advance(SvcGrant *grant, TimestampTz at);
 extern void svc_grant_sum_up(SvcGrantSet *set);
+extern SvcGrantTotal svc_grant_total(const SvcGrantSet *set);
 extern Datum svc_grant_allocate(SvcGrantSet *set, Datum amount, SvcMode mode);
 extern void svc_grant_untake(SvcGrantSet *set);
 extern void svc_grant_decide(SvcDecision *decision, SvcGrantSet *set, Datum amount,

@@ -1,0 +1,643 @@
+/*-------------------------------------------------------------------------
+ *
+ * document.c
+ *	  The document of a customer, which segment criteria are about.
+ *
+ *		{"id": "c1", "status": "active", "monthly_spend": 1200,
+ *		 "created_at": "2026-01-31T09:00:00.000000Z",
+ *		 "attributes": {"tags": ["beta", "eu"]},
+ *		 "subscriptions": [{"id": "s1", "plan": "pro", "status": "active", ...}],
+ *		 "entitlements": {"api_calls": {"limit": 1000, "used": 990, "remaining": 10, "percent": 99}},
+ *		 "usage": {"api_calls": {"current_period": 7, "last_7d": 9, ..., "lifetime": 1200}},
+ *		 "segments": ["vip"]}
+ *
+ * The columns of svc_customer are its members, a user's own included; what is NULL
+ * is left out.  Instants are in UTC and of one width, so that they compare as texts,
+ * too; to_jsonb() would follow the session's time zone.  Usage that is asked for is
+ * there, as 0, if there was none: else "fewer than 5 calls in 30 days" would miss
+ * just those who made no call.
+ *
+ * Only what is asked for is built.  It is read with the snapshot that is active;
+ * no locks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "amount.h"
+#include "argument.h"
+#include "catalog.h"
+#include "clock.h"
+#include "document.h"
+#include "grant.h"
+#include "noun.h"
+#include "statement.h"
+#include "subscription_due.h"
+
+/* Columns that are svc's own affair. */
+#define HIDDEN_COLUMNS	"changes_at has_pools revision"
+
+/* Windows of usage, in the order of the statement that adds them up. */
+static const char *const windows[] = {"current_period", "last_7d", "last_30d", "last_90d", "lifetime"};
+
+/* A document that is being built. */
+typedef struct Builder
+{
+	const SvcDocumentWants *wants;
+	Datum		customer_id;
+	TimestampTz at;
+	JsonbParseState *state;
+} Builder;
+
+static void parse_paths(SvcDocumentWants *wants, ArrayType *paths);
+static SvcDocumentPath *parse_path(const char *path);
+static bool wants_step(const SvcDocumentWants *wants, const char *member, const char *step, const char *last);
+static bool wants_all_of(const SvcDocumentWants *wants, const char *member);
+static void begin_object(Builder *builder, const char *key);
+static JsonbValue *end_object(Builder *builder);
+static void add_key(Builder *builder, const char *key, int length);
+static void add_value(Builder *builder, Oid type, Datum value);
+static void add_string(Builder *builder, char *string);
+static void add_number(Builder *builder, Datum value);
+static void add_boolean(Builder *builder, bool value);
+static void add_jsonb(Builder *builder, const char *column, Datum value);
+static Datum any_to_jsonb(Oid type, Datum value);
+static void add_columns(Builder *builder, HeapTuple row, TupleDesc desc);
+static void add_subscriptions(Builder *builder);
+static void add_entitlements(Builder *builder);
+static void add_entitlement(Builder *builder, const char *code, const SvcGrantSet *set);
+static List *wanted_steps(Builder *builder, const char *member, SvcStatement *others);
+static int	compare_steps(const ListCell *a, const ListCell *b);
+static void add_usage(Builder *builder);
+static void add_segments(Builder *builder);
+static uint64 read_of_customer(Builder *builder, SvcStatement *statement);
+
+PG_FUNCTION_INFO_V1(svc_customer_document);
+
+/*
+ * svc_customer_document(customer_id, paths text[]) -> jsonb
+ *
+ * Without paths, all of it.  NULL for a customer that there is not.
+ */
+Datum
+svc_customer_document(PG_FUNCTION_ARGS)
+{
+	static SvcStatement customer = {
+		"SELECT * FROM @extschema@.svc_customer WHERE id = $1", 1, {TEXTOID}
+	};
+	Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
+	SvcDocumentWants wants = {.all = PG_ARGISNULL(1)};
+	Datum		document = 0;
+	bool		found;
+	SvcCall		call;
+
+	if (!wants.all)
+		parse_paths(&wants, PG_GETARG_ARRAYTYPE_P(1));
+	svc_call_begin(&call, fcinfo);
+	found = svc_statement_read(&customer, &customer_id, NULL) > 0;
+	if (found)
+		document = svc_call_keep(&call, JsonbPGetDatum(svc_document_build(&wants, customer_id, SPI_tuptable->vals[0],
+																		   SPI_tuptable->tupdesc, svc_clock_now())));
+	svc_call_end(&call);
+	if (!found)
+		PG_RETURN_NULL();
+	return document;
+}
+
+/* ---- what is wanted ---- */
+
+static void
+parse_paths(SvcDocumentWants *wants, ArrayType *paths)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(paths, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (!nulls[i])
+			wants->paths = lappend(wants->paths, parse_path(TextDatumGetCString(elements[i])));
+	}
+}
+
+/* The first steps of a path as it is written in criteria: a\.b.c has two. */
+static SvcDocumentPath *
+parse_path(const char *path)
+{
+	SvcDocumentPath *parsed = palloc0(sizeof(SvcDocumentPath));
+	StringInfoData step;
+
+	for (const char *c = path; parsed->count < SVC_DOCUMENT_STEPS_MAX; c++)
+	{
+		initStringInfo(&step);
+		for (; *c != '\0' && *c != '.'; c++)
+		{
+			if (*c == '\\' && c[1] != '\0')
+				c++;
+			appendStringInfoChar(&step, *c);
+		}
+		parsed->steps[parsed->count++] = step.data;
+		if (*c == '\0')
+			break;
+	}
+	return parsed;
+}
+
+/* Want what criteria look at. */
+void
+svc_document_want_criteria(SvcDocumentWants *wants, const SvcCriteria *criteria)
+{
+	for (int i = 0; i < criteria->node_count;)
+	{
+		const SvcCriteriaNode *node = &criteria->nodes[i];
+
+		if (node->path != SVC_CRITERIA_NO_PATH)
+			wants->paths = lappend(wants->paths, parse_path(svc_criteria_path_text(criteria, node->path)));
+		/* (paths within elements begin there) */
+		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
+	}
+	if (criteria->flags & SVC_CRITERIA_USES_SEGMENTS)
+		wants->paths = lappend(wants->paths, parse_path(SVC_DOCUMENT_SEGMENTS));
+}
+
+/* Is a member of the document wanted, or something of it? */
+bool
+svc_document_wants(const SvcDocumentWants *wants, const char *member)
+{
+	ListCell   *cell;
+
+	foreach(cell, wants->paths)
+	{
+		if (strcmp(((SvcDocumentPath *) lfirst(cell))->steps[0], member) == 0)
+			return true;
+	}
+	return wants->all;
+}
+
+/* Is a member of a member wanted, and of that this, or, if it is NULL, something? */
+static bool
+wants_step(const SvcDocumentWants *wants, const char *member, const char *step, const char *last)
+{
+	ListCell   *cell;
+
+	foreach(cell, wants->paths)
+	{
+		const SvcDocumentPath *path = lfirst(cell);
+
+		if (strcmp(path->steps[0], member) == 0 &&
+			(path->count < 2 || (strcmp(path->steps[1], step) == 0 &&
+								 (last == NULL || path->count < 3 || strcmp(path->steps[2], last) == 0))))
+			return true;
+	}
+	return wants->all;
+}
+
+/* Is a member wanted as a whole? */
+static bool
+wants_all_of(const SvcDocumentWants *wants, const char *member)
+{
+	ListCell   *cell;
+
+	foreach(cell, wants->paths)
+	{
+		const SvcDocumentPath *path = lfirst(cell);
+
+		if (path->count == 1 && strcmp(path->steps[0], member) == 0)
+			return true;
+	}
+	return wants->all;
+}
+
+/* Is a column of svc_customer a member of the document? */
+bool
+svc_document_has_column(Form_pg_attribute att)
+{
+	return !att->attisdropped && !svc_noun_list_has(HIDDEN_COLUMNS, NameStr(att->attname));
+}
+
+/* ---- building ---- */
+
+/*
+ * Build what is wanted of the document of a customer, whose row this is, as it is
+ * at an instant.
+ */
+Jsonb *
+svc_document_build(const SvcDocumentWants *wants, Datum customer_id, HeapTuple row, TupleDesc desc, TimestampTz at)
+{
+	Builder		builder = {.wants = wants, .customer_id = customer_id, .at = at};
+
+	begin_object(&builder, NULL);
+	add_columns(&builder, row, desc);
+	if (svc_document_wants(wants, SVC_DOCUMENT_SUBSCRIPTIONS))
+		add_subscriptions(&builder);
+	if (svc_document_wants(wants, SVC_DOCUMENT_ENTITLEMENTS))
+		add_entitlements(&builder);
+	if (svc_document_wants(wants, SVC_DOCUMENT_USAGE))
+		add_usage(&builder);
+	if (svc_document_wants(wants, SVC_DOCUMENT_SEGMENTS))
+		add_segments(&builder);
+	return JsonbValueToJsonb(end_object(&builder));
+}
+
+static void
+begin_object(Builder *builder, const char *key)
+{
+	if (key != NULL)
+		add_key(builder, key, strlen(key));
+	(void) pushJsonbValue(&builder->state, WJB_BEGIN_OBJECT, NULL);
+}
+
+static JsonbValue *
+end_object(Builder *builder)
+{
+	return pushJsonbValue(&builder->state, WJB_END_OBJECT, NULL);
+}
+
+static void
+add_key(Builder *builder, const char *key, int length)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = length;
+	(void) pushJsonbValue(&builder->state, WJB_KEY, &value);
+}
+
+static void
+add_value(Builder *builder, Oid type, Datum value)
+{
+	switch (type)
+	{
+		case TEXTOID:
+		case VARCHAROID:
+			add_string(builder, TextDatumGetCString(value));
+			return;
+		case BOOLOID:
+			add_boolean(builder, DatumGetBool(value));
+			return;
+		case INT2OID:
+			add_number(builder, NumericGetDatum(int64_to_numeric(DatumGetInt16(value))));
+			return;
+		case INT4OID:
+			add_number(builder, NumericGetDatum(int64_to_numeric(DatumGetInt32(value))));
+			return;
+		case INT8OID:
+			add_number(builder, NumericGetDatum(int64_to_numeric(DatumGetInt64(value))));
+			return;
+		case NUMERICOID:
+			add_number(builder, value);
+			return;
+		case TIMESTAMPTZOID:
+			if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+				add_string(builder, TIMESTAMP_IS_NOEND(DatumGetTimestampTz(value)) ? "infinity" : "-infinity");
+			else
+				add_string(builder, svc_criteria_write_fixed_instant(DatumGetTimestampTz(value)));
+			return;
+		case JSONBOID:
+			add_jsonb(builder, NULL, value);
+			return;
+		default:				/* types are open */
+			add_jsonb(builder, NULL, any_to_jsonb(type, value));
+	}
+}
+
+static void
+add_string(Builder *builder, char *string)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = string;
+	value.val.string.len = strlen(string);
+	(void) pushJsonbValue(&builder->state, WJB_VALUE, &value);
+}
+
+static void
+add_number(Builder *builder, Datum number)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	/* JSON has no such numbers */
+	if (numeric_is_nan(DatumGetNumeric(number)) || numeric_is_inf(DatumGetNumeric(number)))
+	{
+		add_string(builder, svc_amount_text(number));
+		return;
+	}
+	value.val.numeric = DatumGetNumeric(number);
+	(void) pushJsonbValue(&builder->state, WJB_VALUE, &value);
+}
+
+static void
+add_boolean(Builder *builder, bool boolean)
+{
+	JsonbValue	value = {.type = jbvBool};
+
+	value.val.boolean = boolean;
+	(void) pushJsonbValue(&builder->state, WJB_VALUE, &value);
+}
+
+/* A document; of an object in that column, if it is given, what is wanted. */
+static void
+add_jsonb(Builder *builder, const char *column, Datum document)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(document);
+	JsonbIterator *iterator;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	if (column == NULL || !JB_ROOT_IS_OBJECT(jsonb) || wants_all_of(builder->wants, column))
+	{
+		JsonbToJsonbValue(jsonb, &value);
+		if (JB_ROOT_IS_SCALAR(jsonb))
+			(void) JsonbExtractScalar(&jsonb->root, &value);
+		(void) pushJsonbValue(&builder->state, WJB_VALUE, &value);
+		return;
+	}
+	begin_object(builder, NULL);
+	iterator = JsonbIteratorInit(&jsonb->root);
+	(void) JsonbIteratorNext(&iterator, &value, true);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) == WJB_KEY)
+	{
+		bool		wanted = wants_step(builder->wants, column,
+										pnstrdup(value.val.string.val, value.val.string.len), NULL);
+
+		if (wanted)
+			add_key(builder, value.val.string.val, value.val.string.len);
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		if (wanted)
+			(void) pushJsonbValue(&builder->state, WJB_VALUE, &value);
+	}
+	(void) end_object(builder);
+}
+
+/* As to_jsonb() does; that asks for the type of the expression. */
+static Datum
+any_to_jsonb(Oid type, Datum value)
+{
+	FmgrInfo	function;
+	Const	   *argument = makeNullConst(type, -1, InvalidOid);
+
+	fmgr_info(F_TO_JSONB, &function);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument), InvalidOid,
+											 InvalidOid, COERCE_EXPLICIT_CALL), &function);
+	return FunctionCall1(&function, value);
+}
+
+static void
+add_columns(Builder *builder, HeapTuple row, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		char	   *name = NameStr(att->attname);
+		bool		isnull;
+		Datum		value;
+
+		if (!svc_document_has_column(att) || !svc_document_wants(builder->wants, name))
+			continue;
+		value = heap_getattr(row, i + 1, desc, &isnull);
+		if (isnull)
+			continue;
+		add_key(builder, name, strlen(name));
+		if (att->atttypid == JSONBOID)
+			add_jsonb(builder, name, value);
+		else
+			add_value(builder, att->atttypid, value);
+	}
+}
+
+/* An array of objects, in the order of their ids. */
+static void
+add_subscriptions(Builder *builder)
+{
+	static SvcStatement subscriptions = {
+		"SELECT id, plan_id AS plan, status, billing_cycle, price, currency, quantity, on_trial,"
+		"  trial_start, trial_end, current_period_start, current_period_end, next_billing_date,"
+		"  cancel_at_period_end, cancelled_at, started_at, ended_at, scheduled_plan_id AS scheduled_plan,"
+		"  service_id"
+		" FROM @extschema@.svc_subscription WHERE customer_id = $1 ORDER BY id",
+		1, {TEXTOID}
+	};
+	uint64		rows = read_of_customer(builder, &subscriptions);
+	SPITupleTable *found = SPI_tuptable;
+
+	add_key(builder, SVC_DOCUMENT_SUBSCRIPTIONS, strlen(SVC_DOCUMENT_SUBSCRIPTIONS));
+	(void) pushJsonbValue(&builder->state, WJB_BEGIN_ARRAY, NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		begin_object(builder, NULL);
+		for (int i = 0; i < found->tupdesc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(found->tupdesc, i);
+			bool		isnull;
+			Datum		value = SPI_getbinval(found->vals[row], found->tupdesc, i + 1, &isnull);
+
+			if (isnull)
+				continue;
+			add_key(builder, NameStr(att->attname), strlen(NameStr(att->attname)));
+			add_value(builder, att->atttypid, value);
+		}
+		(void) end_object(builder);
+	}
+	(void) pushJsonbValue(&builder->state, WJB_END_ARRAY, NULL);
+}
+
+/* Of each code with live grants, as svc_entitlements() tells them. */
+static void
+add_entitlements(Builder *builder)
+{
+	static SvcStatement codes = {
+		"SELECT DISTINCT code::text FROM @extschema@.svc_entitlement"
+		" WHERE customer_id = $1 AND status IN ('active', 'exhausted')",
+		1, {TEXTOID}
+	};
+	List	   *wanted = wanted_steps(builder, SVC_DOCUMENT_ENTITLEMENTS, &codes);
+	SvcInstant	instant = {.at = builder->at};
+	SvcGate		gate;
+	ListCell   *cell;
+
+	svc_grant_gate(&gate, builder->customer_id, true);
+	begin_object(builder, SVC_DOCUMENT_ENTITLEMENTS);
+	foreach(cell, wanted)
+	{
+		Datum		code = CStringGetTextDatum(lfirst(cell));
+		SvcGrantSet set;
+
+		svc_grant_find(&set, builder->customer_id, code, instant, SVC_GRANT_READ);
+		if (gate.changes_at <= instant.at)
+			svc_subscription_look(&set, builder->customer_id, code, instant.at, false);
+		if (set.live > 0)
+			add_entitlement(builder, lfirst(cell), &set);
+	}
+	(void) end_object(builder);
+}
+
+static void
+add_entitlement(Builder *builder, const char *code, const SvcGrantSet *set)
+{
+	SvcGrantTotal total = svc_grant_total(set);
+
+	begin_object(builder, code);
+	add_key(builder, "metered", 7);
+	add_boolean(builder, set->metered);
+	if (set->metered)
+	{
+		add_key(builder, "unlimited", 9);
+		add_boolean(builder, set->unlimited);
+		add_key(builder, "used", 4);
+		add_number(builder, total.balance.used);
+	}
+	if (set->metered && !set->unlimited)
+	{
+		add_key(builder, "limit", 5);
+		add_number(builder, svc_balance_allowance(&total.balance));
+		add_key(builder, "remaining", 9);
+		add_number(builder, svc_amount_greatest(set->available, svc_amount_zero()));
+		add_key(builder, "percent", 7);
+		add_number(builder, total.percent);
+	}
+	for (int i = 0; i < set->live; i++)
+	{
+		if (!set->grants[i].has_value)
+			continue;
+		add_key(builder, "value", 5);
+		add_jsonb(builder, NULL, set->grants[i].value);
+		break;
+	}
+	(void) end_object(builder);
+}
+
+/*
+ * The members of a member that are wanted: those that are named, or else, or
+ * besides, those that a statement knows of.
+ */
+static List *
+wanted_steps(Builder *builder, const char *member, SvcStatement *others)
+{
+	List	   *steps = NIL;
+	ListCell   *cell;
+
+	foreach(cell, builder->wants->paths)
+	{
+		const SvcDocumentPath *path = lfirst(cell);
+
+		if (path->count >= 2 && strcmp(path->steps[0], member) == 0)
+			steps = lappend(steps, pstrdup(path->steps[1]));
+	}
+	if (wants_all_of(builder->wants, member))
+	{
+		uint64		rows = read_of_customer(builder, others);
+
+		for (uint64 row = 0; row < rows; row++)
+			steps = lappend(steps, svc_statement_text(row, 1));
+	}
+	/* (of equal keys, jsonb would keep one, but we would read for each) */
+	list_sort(steps, compare_steps);
+	for (int i = list_length(steps) - 1; i > 0; i--)
+	{
+		if (strcmp(list_nth(steps, i), list_nth(steps, i - 1)) == 0)
+			steps = list_delete_nth_cell(steps, i);
+	}
+	return steps;
+}
+
+static int
+compare_steps(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/*
+ * Sums of the raw records.  The current period is that of the subscription that
+ * has been going on longest, else the calendar month, in the customer's time zone.
+ */
+static void
+add_usage(Builder *builder)
+{
+	/* those that the customer has used, and those that a segment asks about */
+	static SvcStatement resources = {
+		"SELECT DISTINCT resource::text FROM @extschema@.svc_usage WHERE customer_id = $1"
+		" UNION SELECT substring(p FROM '^usage[.]([^.\\\\]+)[.]')"
+		"  FROM @extschema@.svc_customer_segment s,"
+		"   unnest(@extschema@.svc_criteria_paths(s.criteria::@extschema@.svc_criteria)) p"
+		"  WHERE s.status <> 'archived' AND s.criteria IS NOT NULL AND p ~ '^usage[.][^.\\\\]+[.]'",
+		1, {TEXTOID}
+	};
+	static SvcStatement sums = {
+		"SELECT coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at >= coalesce("
+		"   (SELECT s.current_period_start FROM @extschema@.svc_subscription s"
+		"     WHERE s.customer_id = $1 AND s.status IN ('trialing', 'active', 'past_due')"
+		"      AND s.current_period_start <= $3 AND s.current_period_end > $3"
+		"     ORDER BY s.started_at, s.id LIMIT 1),"
+		"   (SELECT date_trunc('month', $3::timestamptz, coalesce(c.timezone, 'UTC'))"
+		"     FROM @extschema@.svc_customer c WHERE c.id = $1))), 0),"
+		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '168 hours'), 0),"
+		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '720 hours'), 0),"
+		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '2160 hours'), 0),"
+		"  coalesce(sum(u.quantity), 0)"
+		" FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.resource = $2 AND u.occurred_at <= $3",
+		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	List	   *wanted = wanted_steps(builder, SVC_DOCUMENT_USAGE, &resources);
+	ListCell   *cell;
+
+	begin_object(builder, SVC_DOCUMENT_USAGE);
+	foreach(cell, wanted)
+	{
+		const char *resource = lfirst(cell);
+		Datum		values[3] = {builder->customer_id, CStringGetTextDatum(resource), TimestampTzGetDatum(builder->at)};
+
+		(void) svc_statement_read(&sums, values, NULL);
+		begin_object(builder, resource);
+		for (int i = 0; i < lengthof(windows); i++)
+		{
+			bool		isnull;
+
+			if (!wants_step(builder->wants, SVC_DOCUMENT_USAGE, resource, windows[i]))
+				continue;
+			add_key(builder, windows[i], strlen(windows[i]));
+			add_number(builder, svc_statement_value(0, i + 1, &isnull));
+		}
+		(void) end_object(builder);
+	}
+	(void) end_object(builder);
+}
+
+/* Those that the customer is in, archived ones included. */
+static void
+add_segments(Builder *builder)
+{
+	static SvcStatement segments = {
+		"SELECT segment_id::text FROM @extschema@.svc_segment_member WHERE customer_id = $1 ORDER BY segment_id",
+		1, {TEXTOID}
+	};
+	uint64		rows = read_of_customer(builder, &segments);
+
+	add_key(builder, SVC_DOCUMENT_SEGMENTS, strlen(SVC_DOCUMENT_SEGMENTS));
+	(void) pushJsonbValue(&builder->state, WJB_BEGIN_ARRAY, NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		JsonbValue	value = {.type = jbvString};
+
+		value.val.string.val = svc_statement_text(row, 1);
+		value.val.string.len = strlen(value.val.string.val);
+		(void) pushJsonbValue(&builder->state, WJB_ELEM, &value);
+	}
+	(void) pushJsonbValue(&builder->state, WJB_END_ARRAY, NULL);
+}
+
+static uint64
+read_of_customer(Builder *builder, SvcStatement *statement)
+{
+	return svc_statement_read(statement, &builder->customer_id, NULL);
+}
