@@ -86,6 +86,23 @@ BEGIN
             FOR EACH STATEMENT EXECUTE FUNCTION %1$I.svc_append_only()', schema, concat('svc_', noun));
     END LOOP;
 
+    -- what segments have to follow; see src/touch.c
+    FOREACH noun IN ARRAY ARRAY['customer', 'entitlement', 'subscription', 'customer_segment'] LOOP
+        PERFORM FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = schema_oid AND c.relname = concat('svc_', noun)
+          AND t.tgname = 'zzz_svc_watch_insert';
+        -- (a constraint trigger cannot be replaced)
+        IF NOT FOUND THEN
+            EXECUTE format('CREATE CONSTRAINT TRIGGER zzz_svc_watch_insert AFTER INSERT ON %1$I.%2$I
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.revision > 0 AND %1$I.svc_watch_begins())
+                EXECUTE FUNCTION %1$I.svc_watch()', schema, concat('svc_', noun));
+            EXECUTE format('CREATE CONSTRAINT TRIGGER zzz_svc_watch_update AFTER UPDATE ON %1$I.%2$I
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                WHEN ((OLD.revision <> NEW.revision OR OLD.status <> NEW.status) AND %1$I.svc_watch_begins())
+                EXECUTE FUNCTION %1$I.svc_watch()', schema, concat('svc_', noun));
+        END IF;
+    END LOOP;
+
     SELECT array_agg(concat(c.relname, '.', t.tgname) ORDER BY concat(c.relname, '.', t.tgname))
     INTO made_triggers
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -120,7 +137,8 @@ DECLARE
     relations CONSTANT name[] := ARRAY['svc_meta', 'svc_customer', 'svc_plan', 'svc_subscription',
         'svc_subscription_period', 'svc_order', 'svc_invoice', 'svc_counter', 'svc_entitlement', 'svc_entitlement_ledger',
         'svc_entitlement_hold',
-        'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_support_ticket',
+        'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_segment_override',
+        'svc_segment_timer', 'svc_support_ticket',
         'svc_usage', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];
     superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     schema name;

@@ -14,9 +14,9 @@ COMMENT ON FUNCTION svc_update_segment(text, jsonb, bigint) IS
 
 CREATE FUNCTION svc_sync_segment(segment_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'svc_action';
+    AS 'MODULE_PATHNAME', 'svc_sync_segment';
 COMMENT ON FUNCTION svc_sync_segment(text, text, bigint) IS
-'Action sync of a customer segment: active to the same status. Returns the new status; each call that is allowed makes an event. Recounts the members, and what the row says about them. reason: kept with the event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when its status forbids the action. Locks the row.';
+'Makes the members of an active customer segment those that its criteria match, less those that were taken out by hand and with those that were put in, all within its parent; then reckons customer_count and the other figures. Returns the status. Up to 100 changes make an event customerAdded or customerRemoved each; event synced tells how many it were. reason: kept with that event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when it is not active, 25000 unless at READ COMMITTED. Locks the customers whose membership changes, if the segment is one in real time, and the row.';
 
 CREATE FUNCTION svc_archive_segment(segment_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -28,19 +28,51 @@ CREATE FUNCTION svc_add_segment_customer(segment_id text, customer_id text) RETU
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_add_segment_customer';
 COMMENT ON FUNCTION svc_add_segment_customer(text, text) IS
-'Makes a customer a member of a segment and returns the segment''s status; who is a member stays one, without an event. The event''s changes name the customer. Raises SV008 when one of them does not exist, SV001 when the segment is archived. Locks the segment.';
+'Puts a customer into a segment by hand, whatever its criteria say, and returns the segment''s status; who is a member stays one, without an event. The event''s changes name the customer. Raises SV008 when one of them does not exist, SV001 when the segment is archived, or the customer merged or deleted, SV023 when the customer is not in the segment''s parent. Locks the customer''s memberships, and the segment.';
 
 CREATE FUNCTION svc_remove_segment_customer(segment_id text, customer_id text) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_remove_segment_customer';
 COMMENT ON FUNCTION svc_remove_segment_customer(text, text) IS
-'Ends a customer''s membership of a segment and returns the segment''s status; nothing happens to who is none. Raises SV008 when the segment does not exist, SV001 when it is archived. Locks the segment.';
+'Takes a customer out of a segment by hand, whatever its criteria say, and returns the segment''s status; who is no member gets none, without an event. Raises SV008 when the segment does not exist, SV001 when it is archived. Locks the customer''s memberships, and the segment.';
+
+CREATE FUNCTION svc_clear_segment_override(segment_id text, customer_id text) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'svc_clear_segment_override';
+COMMENT ON FUNCTION svc_clear_segment_override(text, text) IS
+'Forgets that a customer was put into a segment or taken out of it by hand: its criteria decide, at once. Returns the segment''s status. Raises SV008 when the segment does not exist, SV001 when it is archived. Locks the customer''s memberships, and the segment.';
 
 CREATE FUNCTION svc_segment_of(customer_id text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'svc_segment_of';
 COMMENT ON FUNCTION svc_segment_of(text) IS
 'The customer''s segment: of those that are active and that it is a member of, the one with the greatest priority, then the smallest id; null when there is none.';
+
+CREATE FUNCTION svc_segments_of(
+    customer_id text, OUT segment_id text, OUT name text, OUT since timestamptz, OUT by text)
+RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10
+    AS 'MODULE_PATHNAME', 'svc_segments_of';
+COMMENT ON FUNCTION svc_segments_of(text) IS
+'The active segments that a customer is in, those with the greatest priority first: since when, and whether by "criteria" or by "hand". Empty when there are none; raises 22004 for a null id.';
+
+CREATE FUNCTION svc_preview_segment(
+    criteria svc_criteria, sample integer DEFAULT 10,
+    OUT customer_count bigint, OUT percent_of_total numeric, OUT customer_ids text[])
+    LANGUAGE c STABLE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'svc_preview_segment';
+COMMENT ON FUNCTION svc_preview_segment(svc_criteria, integer) IS
+'How many customers a segment with these criteria would have, how many percent of all that is, and the ids of the first so many of them (0 to 1000). Raises SV022 for criteria that no segment can have, 22004 for null, 22023 for another number.';
+
+-- The deferred triggers after which segments in real time are right; their WHEN.
+CREATE FUNCTION svc_watch() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'svc_watch';
+COMMENT ON FUNCTION svc_watch() IS
+'Deferred trigger on customers, entitlements, subscriptions and segments: brings the members of segments in real time up to date, once at the end of a transaction. Made by svc_install().';
+CREATE FUNCTION svc_watch_begins() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'svc_watch_begins';
+COMMENT ON FUNCTION svc_watch_begins() IS
+'For the triggers that call svc_watch(): is this the first change of a transaction that they are to fire for? Who calls it himself cannot commit what he changes after that.';
 
 CREATE FUNCTION svc_criteria_sql(criteria svc_criteria) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED

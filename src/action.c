@@ -91,7 +91,6 @@ static void choose_status(SvcActionCall *call);
 static Datum write_row(SvcActionCall *call);
 static SvcNoun noun_argument(FunctionCallInfo fcinfo, int n);
 static void append_mermaid_id(StringInfo diagram, const char *status);
-pg_noreturn static void report_forbidden(SvcActionCall *call);
 pg_noreturn static void report_unknown_function(const char *function);
 pg_noreturn static void report_unknown_noun(const char *name);
 
@@ -371,6 +370,7 @@ update_row(FunctionCallInfo fcinfo, const Target *target)
 	properties = properties_argument(fcinfo, call.first_argument);
 	if (call.customer_id != 0)
 		svc_gate_hold_customer(call.customer_id);
+	svc_lifecycle_before_lock(call.noun, call.action, properties);
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(call.first_argument + 1))
 		svc_gate_check_revision(&call.row, call.noun, call.id,
@@ -400,6 +400,7 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 		svc_gate_hold_customer(call.customer_id);
 	else if (target->special != NULL && target->special->alone)
 		svc_gate_take_customer(call.id);
+	svc_lifecycle_before_lock(call.noun, call.action, NULL);
 	svc_gate_lock_row(&call.row, call.noun, call.customer_id, call.id);
 	if (!PG_ARGISNULL(revision))
 		svc_gate_check_revision(&call.row, call.noun, call.id, PG_GETARG_INT64(revision));
@@ -409,7 +410,7 @@ change_row(FunctionCallInfo fcinfo, const Target *target)
 	if (!leads_anywhere(&call))
 	{
 		if ((target->special != NULL && target->special->never_idle) || !is_idle(&call))
-			report_forbidden(&call);
+			svc_action_forbid(&call);
 		return CStringGetTextDatum(call.row.status);
 	}
 	if (target->special != NULL)
@@ -519,7 +520,7 @@ choose_status(SvcActionCall *call)
 	{
 		if (svc_transition_match(call->noun, call->action, from,
 								 svc_status_find(call->noun, call->to)) == NULL)
-			report_forbidden(call);
+			svc_action_forbid(call);
 		return;
 	}
 	for (int n = 0; n < svc_transition_count(); n++)
@@ -591,8 +592,9 @@ append_mermaid_id(StringInfo diagram, const char *status)
 		appendStringInfoChar(diagram, *c == '-' ? '_' : *c);
 }
 
-static void
-report_forbidden(SvcActionCall *call)
+/* Refuse an action that the table does not allow. */
+void
+svc_action_forbid(SvcActionCall *call)
 {
 	const SvcNounInfo *info = svc_noun_info(call->noun);
 	char	   *next = svc_lifecycle_next_statuses(call->noun,

@@ -71,6 +71,7 @@ struct SvcActionCall
 extern void svc_action_register(const SvcAction *actions, int count);
 extern void svc_action_set(SvcActionCall *call, const char *column, Oid type, Datum value);
 extern void svc_action_set_now_once(SvcActionCall *call, const char *column);
+pg_noreturn extern void svc_action_forbid(SvcActionCall *call);
 pg_noreturn extern void svc_action_refuse(SvcActionCall *call, const char *why,
 										  const char *hint);
 

@@ -221,7 +221,8 @@ write_counters(const SvcRequest *request, const SvcGrant *grant)
 	after.used = svc_amount_add(after.used, grant->taken);
 	if (uses)
 		status = is_spent(grant, &after) ? "exhausted" : "active";
-	if (update_directly(uses ? &use : &count, request, grant, status))
+	/* a change of status is for the server's triggers, too, that segments need */
+	if (strcmp(status, grant->status) == 0 && update_directly(uses ? &use : &count, request, grant, status))
 		return;
 	values[4] = CStringGetTextDatum(status);
 	values[5] = after.used;

@@ -32,7 +32,7 @@
 /* How much of a long value is shown, in bytes. */
 #define VALUE_SHOWN_MAX			200
 
-static void append_note(StringInfo json, const SvcNote *note);
+static void append_notes(StringInfo json, const SvcNote *note);
 static bool finish(StringInfo json, Datum *changes);
 static void append_change(StringInfo json, const char *name);
 static void append_json_value(StringInfo json, Oid type, Datum value, bool isnull);
@@ -40,7 +40,7 @@ static void append_json_text(StringInfo json, const char *value);
 
 /*
  * Describe what a statement has changed, less the columns in the space-separated
- * list "omitted", and with a note, if there is one.  Returns false when there
+ * list "omitted", and with notes, if there are any.  Returns false when there
  * is nothing to say.
  */
 bool
@@ -63,32 +63,32 @@ svc_changes_describe(SvcRowChange *change, const char *omitted, const SvcNote *n
 		append_json_value(&json, att->atttypid, change->new_values[i], change->new_isnull[i]);
 		appendStringInfoChar(&json, '}');
 	}
-	if (note != NULL)
-		append_note(&json, note);
+	append_notes(&json, note);
 	return finish(&json, changes);
 }
 
-/* Changes that are no more than a note. */
+/* Changes that are no more than notes. */
 bool
 svc_changes_note(const SvcNote *note, Datum *changes)
 {
 	StringInfoData json;
 
 	initStringInfo(&json);
-	append_note(&json, note);
+	append_notes(&json, note);
 	return finish(&json, changes);
 }
 
 static void
-append_note(StringInfo json, const SvcNote *note)
+append_notes(StringInfo json, const SvcNote *note)
 {
-	if (note->name == NULL)
-		return;
-	append_change(json, note->name);
-	append_json_text(json, note->old_value);
-	appendStringInfoString(json, ",\"new\":");
-	append_json_text(json, note->new_value);
-	appendStringInfoChar(json, '}');
+	for (; note != NULL && note->name != NULL; note = note->next)
+	{
+		append_change(json, note->name);
+		append_json_text(json, note->old_value);
+		appendStringInfoString(json, ",\"new\":");
+		append_json_text(json, note->new_value);
+		appendStringInfoChar(json, '}');
+	}
 }
 
 /* Close the object; false when it has no members. */

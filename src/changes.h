@@ -16,6 +16,7 @@ typedef struct SvcNote
 	const char *name;			/* of the member; NULL: there is no remark */
 	const char *old_value;		/* or NULL */
 	const char *new_value;		/* or NULL */
+	const struct SvcNote *next; /* another remark, or NULL */
 } SvcNote;
 
 extern bool svc_changes_describe(SvcRowChange *change, const char *omitted,

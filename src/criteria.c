@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "criteria.h"
+#include "criteria_match.h"
 #include "error.h"
 
 static SvcCriteria *compile(const char *source, int length);
@@ -100,12 +101,7 @@ svc_criteria_send(PG_FUNCTION_ARGS)
 Datum
 svc_criteria_from_jsonb(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *document = PG_GETARG_JSONB_P(0);
-	StringInfoData source;
-
-	initStringInfo(&source);
-	(void) JsonbToCString(&source, &document->root, VARSIZE(document));
-	PG_RETURN_POINTER(compile(source.data, source.len));
+	PG_RETURN_POINTER(svc_criteria_read(PG_GETARG_JSONB_P(0)));
 }
 
 Datum
@@ -216,6 +212,17 @@ add_paths(const SvcCriteria *criteria, bool *mentioned)
 			mentioned[node->path] = true;
 		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
 	}
+}
+
+/* Criteria from a document; raises SV022. */
+SvcCriteria *
+svc_criteria_read(Jsonb *document)
+{
+	StringInfoData source;
+
+	initStringInfo(&source);
+	(void) JsonbToCString(&source, &document->root, VARSIZE(document));
+	return compile(source.data, source.len);
 }
 
 static SvcCriteria *

@@ -190,6 +190,9 @@ extern SvcCriteria *svc_criteria_parse(const char *source, int length, const Svc
 extern const SvcCriteria *svc_criteria_present(const SvcCriteria *criteria);
 extern char *svc_criteria_path_text(const SvcCriteria *criteria, int number);
 
+/* criteria_explain.c */
+extern char *svc_criteria_explain(const SvcCriteria *criteria);
+
 /* criteria_time.c */
 extern bool svc_criteria_read_instant(const char *string, int length, int64 *instant);
 extern char *svc_criteria_write_instant(int64 instant);

@@ -61,7 +61,14 @@ PG_FUNCTION_INFO_V1(svc_explain_criteria);
 Datum
 svc_explain_criteria(PG_FUNCTION_ARGS)
 {
-	const SvcCriteria *criteria = svc_criteria_present((SvcCriteria *) PG_DETOAST_DATUM(PG_GETARG_DATUM(0)));
+	PG_RETURN_TEXT_P(cstring_to_text(svc_criteria_explain(svc_criteria_present((SvcCriteria *)
+																			   PG_DETOAST_DATUM(PG_GETARG_DATUM(0))))));
+}
+
+/* Criteria as a sentence. */
+char *
+svc_criteria_explain(const SvcCriteria *criteria)
+{
 	StringInfoData out;
 
 	initStringInfo(&out);
@@ -69,7 +76,7 @@ svc_explain_criteria(PG_FUNCTION_ARGS)
 		appendStringInfoString(&out, "everyone");
 	else
 		explain(criteria, 0, &out, true);
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+	return out.data;
 }
 
 /* "alone": it needs no parentheses. */

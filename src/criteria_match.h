@@ -18,6 +18,9 @@ typedef struct SvcPreparedCriteria SvcPreparedCriteria;
 /* Is shown a value of a document, NULL for what is missing. */
 typedef void (*SvcCriteriaVisit) (const JsonbValue *value, void *state);
 
+/* criteria.c */
+extern SvcCriteria *svc_criteria_read(Jsonb *document);
+
 extern SvcPreparedCriteria *svc_criteria_prepare(const SvcCriteria *criteria, int64 now);
 extern const SvcCriteria *svc_criteria_of(const SvcPreparedCriteria *prepared);
 extern void svc_criteria_set_now(SvcPreparedCriteria *prepared, int64 now);

@@ -33,6 +33,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "lifecycle.h"
+#include "segment_watch.h"
 #include "statement.h"
 #include "subscription_due.h"
 
@@ -44,6 +45,8 @@ typedef struct Done
 	int64		expired;
 	int64		overdue;
 	int64		noted;
+	int64		memberships;
+	int64		synced;
 	int64		failed;
 	SvcDueCount subscriptions;
 } Done;
@@ -136,6 +139,8 @@ svc_run_due(PG_FUNCTION_ARGS)
 	catch_up_grants(&with_lapsed_holds, at, max_rows, &done);
 	catch_up_grants(&due_grants, at, max_rows, &done);
 	attempt_each(&used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
+	done.memberships = svc_segment_run_timers(at, max_rows, &done.failed);
+	done.synced = svc_segment_run_syncs(at, max_rows, &done.failed);
 	put_task(result, "end trials", done.subscriptions.trials);
 	put_task(result, "change plans", done.subscriptions.changes);
 	put_task(result, "renew subscriptions", done.subscriptions.renewals);
@@ -145,6 +150,8 @@ svc_run_due(PG_FUNCTION_ARGS)
 	put_task(result, "reset entitlements", done.reset);
 	put_task(result, "expire entitlements", done.expired);
 	put_task(result, "note usage", done.noted);
+	put_task(result, "ask about segments", done.memberships);
+	put_task(result, "sync segments", done.synced);
 	put_task(result, "failed", done.failed);
 	svc_call_end(&call);
 	return (Datum) 0;

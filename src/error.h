@@ -59,5 +59,7 @@
 #define ERRCODE_SVC_ALREADY_SUBSCRIBED		MAKE_SQLSTATE('S', 'V', '0', '2', '0')
 /* segment criteria that are not of the language, or of another version */
 #define ERRCODE_SVC_INVALID_CRITERIA		MAKE_SQLSTATE('S', 'V', '0', '2', '2')
+/* a place in a segment for who is not in the segment above it */
+#define ERRCODE_SVC_NOT_IN_PARENT			MAKE_SQLSTATE('S', 'V', '0', '2', '3')
 
 #endif							/* SVC_ERROR_H */

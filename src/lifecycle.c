@@ -58,6 +58,7 @@
 #include "event.h"
 #include "handover.h"
 #include "lifecycle.h"
+#include "touch.h"
 
 /* Columns of every noun that only svc writes, besides the noun's own. */
 #define MAINTAINED_EVERYWHERE	"id customer_id revision"
@@ -163,6 +164,7 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	change->action = announced_action(noun);
 	transition = explain_change(change);
 	append_events(change, transition);
+	svc_touch_row(change);
 
 	if (rules[noun].conclude != NULL)
 		rules[noun].conclude(change, transition->action);
@@ -265,6 +267,14 @@ bool
 svc_lifecycle_catch_up(SvcNoun noun, Datum customer_id, Datum id, SvcInstant instant)
 {
 	return rules[noun].catch_up != NULL && rules[noun].catch_up(customer_id, id, instant);
+}
+
+/* What an action locks before the row that it is about. */
+void
+svc_lifecycle_before_lock(SvcNoun noun, const char *action, Jsonb *properties)
+{
+	if (rules[noun].before_lock != NULL)
+		rules[noun].before_lock(action, properties);
 }
 
 /*

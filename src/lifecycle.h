@@ -8,6 +8,8 @@
 #ifndef SVC_LIFECYCLE_H
 #define SVC_LIFECYCLE_H
 
+#include "utils/jsonb.h"
+
 #include "argument.h"
 #include "changes.h"
 #include "compat.h"
@@ -29,6 +31,12 @@ typedef struct SvcSideEvent
  */
 typedef struct SvcLifecycleRules
 {
+	/*
+	 * Before a function of svc locks a row for an action: locks what comes
+	 * before rows. "properties" are those of an update, else NULL.
+	 */
+	void		(*before_lock) (const char *action, Jsonb *properties);
+
 	/*
 	 * Before an action of a function of svc, with the row locked: writes down
 	 * what time has done to it, and returns whether there was something.
@@ -77,6 +85,7 @@ extern void svc_lifecycle_set_rules(SvcNoun noun, const SvcLifecycleRules *rules
 
 extern bool svc_lifecycle_catch_up(SvcNoun noun, Datum customer_id, Datum id,
 								   SvcInstant instant);
+extern void svc_lifecycle_before_lock(SvcNoun noun, const char *action, Jsonb *properties);
 extern uint64 svc_lifecycle_write(const SvcDeed *deed, SvcStatement *statement,
 								  Datum *values, const bool *isnull);
 extern bool svc_lifecycle_update_row(const SvcDeed *deed, SvcUpdateTable *table, const Datum *keys,

@@ -8,7 +8,17 @@
 #ifndef SVC_MEMBERSHIP_H
 #define SVC_MEMBERSHIP_H
 
-extern void svc_membership_change(Datum segment_id, Datum customer_id, bool joins);
+/* So many changes of one segment at once make an event each; more, one for all. */
+#define SVC_MEMBERSHIP_EVENTS_MAX	100
+
+extern void svc_membership_hold(void);
+extern void svc_membership_take(Datum *customer_ids, int count);
+extern bool svc_membership_try_take(Datum customer_id);
+extern void svc_membership_take_all(void);
+extern bool svc_membership_try_take_all(void);
+extern bool svc_membership_change(Datum segment_id, Datum customer_id, bool joins);
+extern void svc_membership_override(Datum segment_id, Datum customer_id, bool included);
+extern bool svc_membership_clear_override(Datum segment_id, Datum customer_id);
 extern void svc_membership_leave_all(Datum customer_id);
 extern void svc_membership_move(Datum from, Datum into);
 

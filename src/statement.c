@@ -74,6 +74,13 @@ svc_statement_run_once(const char *sql, int nargs, Oid *argtypes,
 										   false, 0));
 }
 
+/* The same with a text in which nothing stands for the schema. */
+uint64
+svc_statement_run_literally(const char *sql, int nargs, Oid *argtypes, Datum *values, bool only_read)
+{
+	return processed(SPI_execute_with_args(sql, nargs, argtypes, values, NULL, only_read, 0));
+}
+
 /* A value of the last result, counted from row 0 and column 1. */
 Datum
 svc_statement_value(uint64 row, int column, bool *isnull)

@@ -29,9 +29,11 @@
 #include "invoice.h"
 #include "order.h"
 #include "plan.h"
-#include "segment.h"
+#include "segment_rule.h"
+#include "segment_watch.h"
 #include "subscription.h"
 #include "ticket.h"
+#include "touch.h"
 #include "usage.h"
 
 PG_MODULE_MAGIC;
@@ -57,9 +59,10 @@ _PG_init(void)
 	svc_invoice_init();
 	svc_order_init();
 	svc_plan_init();
-	svc_segment_init();
+	svc_segment_rule_init();
 	svc_subscription_init();
 	svc_ticket_init();
+	svc_touch_init();
 	svc_usage_init();
 }
 
@@ -161,6 +164,11 @@ define_settings(void)
 							"Lets svc_purge_events() delete older events that a consumer has not read.",
 							"0 keeps them.",
 							&svc_event_max_retention, 0, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("svc.segment_refresh",
+							"How long segments in real time may take to follow usage and counters.",
+							"svc_run_due() looks at them again after this time.",
+							&svc_segment_refresh, 300, 0, INT_MAX / 1000,
 							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("svc.actor",
 							   "Names who acts, for the event log and the ledger.",

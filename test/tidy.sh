@@ -24,7 +24,7 @@ level() {
         criteria|criteria_explain|criteria_match|criteria_parse|criteria_time|criteria_version|criteria_write) echo 1 ;;
         catalog|plain)                              echo 20 ;;
         attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
-        changes|direct|event|gate|handover)         echo 22 ;;
+        changes|direct|event|gate|handover|touch)   echo 22 ;;
         update)                                     echo 23 ;;
         grant|lifecycle)                            echo 24 ;;
         ledger|pool|property)                       echo 25 ;;
@@ -33,9 +33,11 @@ level() {
         offer|plan_grant|plan_limits)               echo 27 ;;
         subscription_due)                           echo 28 ;;
         consume|document|subscription_rule)         echo 29 ;;
-        criteria_sql)                               echo 30 ;;
+        criteria_sql|segment_check)                 echo 30 ;;
+        segment_sync)                               echo 31 ;;
+        segment_rule|segment_watch)                 echo 32 ;;
         svc)                                        echo 40 ;;
-        *)                                          echo 32 ;;
+        *)                                          echo 33 ;;
     esac
 }
 

@@ -140,6 +140,7 @@ CREATE FUNCTION columns_of(of_noun text, status text) RETURNS jsonb LANGUAGE sql
                                         ('updated_at', '''epoch''')) a
         UNION ALL SELECT 'customer_id', '''owner''' WHERE of_noun NOT IN ('customer', 'plan', 'customer_segment')
         UNION ALL SELECT 'name', '''n''' WHERE of_noun IN ('customer', 'plan', 'customer_segment', 'entitlement')
+        UNION ALL SELECT 'automated', 'false' WHERE of_noun = 'customer_segment'
         UNION ALL SELECT k.c, k.v FROM (VALUES
             ('entitlement', 'code', '$1'), ('entitlement', 'limit_amount', '5'),
             ('entitlement', 'used_amount', CASE status WHEN 'exhausted' THEN '5' ELSE '0' END),

@@ -86,6 +86,7 @@ SELECT raises($$SELECT svc_consume_entitlement('ada', 'api_calls', remaining) FR
 ALTER TABLE svc_entitlement DROP CONSTRAINT mine;
 BEGIN;
 SELECT svc_grant_entitlement('ada', 'seats', 1, id => 's1'), svc_consume_entitlement('ada', 'seats', 1), svc_grant_entitlement('ada', 'seats', 1, id => 's2') \g /dev/null
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE svc_entitlement ADD CONSTRAINT mine UNIQUE (customer_id, code, status) DEFERRABLE;
 SELECT raises($$SELECT svc_consume_entitlement('ada', 'seats', 1)$$);
 ROLLBACK;

@@ -154,7 +154,7 @@ CROSS JOIN LATERAL (SELECT key FROM jsonb_object_keys(s.old) a (key)
                     UNION SELECT key FROM jsonb_object_keys(e.changes) b (key)) k
 WHERE CASE
       -- notes
-      WHEN NOT s.old ? k.key THEN k.key NOT IN ('reason', 'customer_id', 'responded_by', 'merged_from')
+      WHEN NOT s.old ? k.key THEN k.key NOT IN ('reason', 'customer_id', 'responded_by', 'merged_from', 'added', 'removed')
       WHEN k.key = 'customer_id' AND s.noun <> 'customer_segment' THEN e.changes ? k.key
       -- a note may be named as a column, too: the reason of an adjustment
       WHEN s.noun = 'usage' AND k.key = 'reason' THEN false

@@ -26,6 +26,7 @@ CREATE FUNCTION columns_of(of_noun text, OUT c text, OUT v text) RETURNS SETOF r
     SELECT 'id', '$1'
     UNION ALL SELECT 'customer_id', '''owner''' WHERE of_noun NOT IN ('customer', 'plan', 'customer_segment')
     UNION ALL SELECT 'name', '''n''' WHERE of_noun IN ('customer', 'plan', 'customer_segment', 'entitlement')
+    UNION ALL SELECT 'automated', 'false' WHERE of_noun = 'customer_segment'
     UNION ALL SELECT k.c, k.v FROM (VALUES
         ('entitlement', 'code', '$1'), ('entitlement', 'limit_amount', '5'),
         ('plan', 'price', '1'), ('subscription', 'price', '1'), ('subscription', 'plan_id', '''plan'''),

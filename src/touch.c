@@ -1,0 +1,427 @@
+/*-------------------------------------------------------------------------
+ *
+ * touch.c
+ *	  Which customers this transaction has changed, and what of them.
+ *
+ * Segments with criteria follow at the end of the transaction (segment_watch.c).
+ * Until then, this is the list of what they have to follow, without duplicates as
+ * soon as it grows.  If it is about very many customers, it is only kept what has
+ * changed of any of them.
+ *
+ * The server calls us back through a deferred trigger, of which one event is enough:
+ * svc_touch_begins() is its WHEN.  An entry goes with the savepoint that it was made
+ * in; and what was looked at within a savepoint that is taken back, by SET CONSTRAINTS
+ * IMMEDIATE, must be looked at again.  So it remembers the nesting levels of both.
+ *
+ * What has not been looked at when the transaction commits, because somebody has
+ * switched the trigger off or has called svc_watch_begins() himself, is an error:
+ * segments that are wrong from then on would be worse.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "touch.h"
+
+#define ENTRIES_FIRST		64		/* room to begin with */
+
+#define EVERYTHING			""
+#define BOOKKEEPING			"revision updated_at"
+#define NOT_DONE			0
+
+typedef struct Entry
+{
+	SvcTouch	touch;
+	int			made_level;		/* nesting level at which it was made */
+	int			done_level;		/* and at which it was done, or NOT_DONE */
+} Entry;
+
+/* Of this transaction, in TopTransactionContext. */
+static Entry *entries = NULL;
+static int	entry_count = 0;
+static int	entry_room = 0;
+static int	customer_count = 0; /* at least, since duplicates were removed */
+static bool too_many = false;
+
+static bool expected = false;	/* the trigger will call */
+static bool evaluating = false; /* it has called */
+
+static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
+								  SubTransactionId parent, void *arg);
+static void take_back(int level);
+static void check_all_done(void);
+static bool is_more_than_counters(SvcRowChange *change);
+static void touch_columns(SvcRowChange *change, const char *customer_id);
+static void touch_keys(const char *customer_id, const char *column, Datum old_value, bool old_isnull,
+					   Datum new_value, bool new_isnull);
+static void touch_keys_of(const char *customer_id, const char *column, Jsonb *one, Jsonb *other);
+static const char *path_of(const char *member, const char *name, int length);
+static void add(const char *customer_id, const char *path);
+static void remove_duplicates(void);
+static void forget_customers(void);
+static int	compare_entries(const void *a, const void *b);
+static void forget(void);
+
+/* To be called from _PG_init. */
+void
+svc_touch_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}
+
+/* A row of a noun has changed, or is new. */
+void
+svc_touch_row(SvcRowChange *change)
+{
+	static SvcColumn id = {"id"};
+	static SvcColumn customer_id = {"customer_id"};
+	static SvcColumn code = {"code"};
+
+	if (change->noun == SVC_CUSTOMER)
+	{
+		if (change->is_insert)
+			add(svc_row_new_text(change, &id), EVERYTHING);
+		else
+			touch_columns(change, svc_row_new_text(change, &id));
+	}
+	else if (change->noun == SVC_SUBSCRIPTION)
+		add(svc_row_new_text(change, &customer_id), "subscriptions");
+	else if (change->noun == SVC_ENTITLEMENT && (change->is_insert || is_more_than_counters(change)))
+		add(svc_row_new_text(change, &customer_id),
+			path_of("entitlements", svc_row_new_text(change, &code), -1));
+}
+
+/* Everything about a customer may have changed. */
+void
+svc_touch_customer(const char *customer_id)
+{
+	add(customer_id, EVERYTHING);
+}
+
+/* A customer has come to a segment, or has left it. */
+void
+svc_touch_membership(const char *segment_id, const char *customer_id)
+{
+	add(customer_id, path_of("segments", segment_id, -1));
+}
+
+/* Very many have. */
+void
+svc_touch_memberships(const char *segment_id)
+{
+	forget_customers();
+	add("", path_of("segments", segment_id, -1));
+}
+
+/*
+ * Take what has not been done yet, for this; false, if there is nothing.  The
+ * result is in the current memory context.
+ */
+bool
+svc_touch_take(SvcTouches *touches)
+{
+	remove_duplicates();
+	touches->too_many = too_many;
+	touches->count = 0;
+	touches->touches = palloc(Max(entry_count, 1) * sizeof(SvcTouch));
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (entries[i].done_level != NOT_DONE)
+			continue;
+		touches->touches[touches->count++] = entries[i].touch;
+		entries[i].done_level = GetCurrentTransactionNestLevel();
+	}
+	return touches->count > 0;
+}
+
+/* Is this the first change of which the trigger is to be told? */
+bool
+svc_touch_begins(void)
+{
+	if (expected || evaluating)
+		return false;
+	expected = true;
+	return true;
+}
+
+/* What is touched from now on is seen to by who says this. */
+void
+svc_touch_begin_evaluation(void)
+{
+	expected = false;
+	evaluating = true;
+}
+
+void
+svc_touch_end_evaluation(void)
+{
+	evaluating = false;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget();
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			check_all_done();
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			break;
+	}
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
+					  SubTransactionId parent, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			for (int i = 0; i < entry_count; i++)
+			{
+				entries[i].made_level = Min(entries[i].made_level, level - 1);
+				entries[i].done_level = Min(entries[i].done_level, level - 1);
+			}
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			take_back(level);
+			/* the trigger's event may have gone, too; a second one does no harm */
+			expected = false;
+			evaluating = false;
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+	}
+}
+
+/* What was made or done at this nesting level was not. */
+static void
+take_back(int level)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (entries[i].made_level >= level)
+			continue;
+		entries[kept] = entries[i];
+		if (entries[kept].done_level >= level)
+			entries[kept].done_level = NOT_DONE;
+		kept++;
+	}
+	entry_count = kept;
+}
+
+static void
+check_all_done(void)
+{
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (entries[i].done_level == NOT_DONE)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("segments were not brought up to date"),
+					 errdetail("Trigger \"zzz_svc_watch_update\" or \"zzz_svc_watch_insert\" has not fired, though customers have changed."),
+					 errhint("svc_install() puts these triggers back; svc_watch_begins() is for them alone.")));
+	}
+}
+
+/* Counters make no event that would bring the trigger about (booking.c). */
+static bool
+is_more_than_counters(SvcRowChange *change)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (svc_row_differs(change, i) && !svc_noun_list_has(BOOKKEEPING, name) &&
+			!svc_noun_list_has(svc_noun_info(change->noun)->counters, name))
+			return true;
+	}
+	return false;
+}
+
+/* Which columns differ, and which keys of attributes. */
+static void
+touch_columns(SvcRowChange *change, const char *customer_id)
+{
+	TupleDesc	desc = RelationGetDescr(change->rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (!svc_row_differs(change, i) || strcmp(name, "revision") == 0)
+			continue;
+		if (strcmp(name, "attributes") == 0)
+			touch_keys(customer_id, name, change->old_values[i], change->old_isnull[i],
+					   change->new_values[i], change->new_isnull[i]);
+		else
+			add(customer_id, path_of(NULL, name, -1));
+	}
+}
+
+static void
+touch_keys(const char *customer_id, const char *column, Datum old_value, bool old_isnull,
+		   Datum new_value, bool new_isnull)
+{
+	Jsonb	   *old_jsonb = old_isnull ? NULL : DatumGetJsonbP(old_value);
+	Jsonb	   *new_jsonb = new_isnull ? NULL : DatumGetJsonbP(new_value);
+
+	if (old_jsonb == NULL || new_jsonb == NULL || !JB_ROOT_IS_OBJECT(old_jsonb) || !JB_ROOT_IS_OBJECT(new_jsonb))
+	{
+		add(customer_id, column);
+		return;
+	}
+	touch_keys_of(customer_id, column, old_jsonb, new_jsonb);
+	touch_keys_of(customer_id, column, new_jsonb, old_jsonb);
+}
+
+/* The keys of one object whose values another has not. */
+static void
+touch_keys_of(const char *customer_id, const char *column, Jsonb *one, Jsonb *other)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&one->root);
+	JsonbValue	key;
+	JsonbValue	value;
+
+	(void) JsonbIteratorNext(&iterator, &key, true);
+	while (JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
+	{
+		JsonbValue *match = findJsonbValueFromContainer(&other->root, JB_FOBJECT, &key);
+
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		if (match == NULL ||
+			!DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(JsonbValueToJsonb(&value)),
+											  JsonbPGetDatum(JsonbValueToJsonb(match)))))
+			add(customer_id, path_of(column, key.val.string.val, key.val.string.len));
+	}
+}
+
+/* As criteria write it: a dot within a name has a backslash before it. */
+static const char *
+path_of(const char *member, const char *name, int length)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	if (member != NULL)
+		appendStringInfo(&path, "%s.", member);
+	for (const char *c = name; length < 0 ? *c != '\0' : c < name + length; c++)
+	{
+		if (*c == '.' || *c == '\\')
+			appendStringInfoChar(&path, '\\');
+		appendStringInfoChar(&path, *c);
+	}
+	return path.data;
+}
+
+static void
+add(const char *customer_id, const char *path)
+{
+	MemoryContext old;
+
+	if (entry_count == entry_room)
+		remove_duplicates();
+	if (customer_count > SVC_TOUCH_CUSTOMERS_MAX)
+		forget_customers();
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	if (entry_count == entry_room)
+	{
+		entry_room = entries == NULL ? ENTRIES_FIRST : 2 * entry_room;
+		entries = entries == NULL ? palloc(entry_room * sizeof(Entry)) :
+			repalloc_huge(entries, entry_room * sizeof(Entry));
+	}
+	entries[entry_count].touch.customer_id = too_many ? "" : pstrdup(customer_id);
+	entries[entry_count].touch.path = pstrdup(path);
+	entries[entry_count].made_level = GetCurrentTransactionNestLevel();
+	entries[entry_count].done_level = NOT_DONE;
+	entry_count++;
+	MemoryContextSwitchTo(old);
+}
+
+/* Sort, keep the first made of several, and count the customers. */
+static void
+remove_duplicates(void)
+{
+	int			kept = 0;
+
+	qsort(entries, entry_count, sizeof(Entry), compare_entries);
+	customer_count = 0;
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (kept > 0 && strcmp(entries[i].touch.customer_id, entries[kept - 1].touch.customer_id) == 0 &&
+			strcmp(entries[i].touch.path, entries[kept - 1].touch.path) == 0 &&
+			entries[i].done_level == entries[kept - 1].done_level)
+			continue;
+		if (kept == 0 || strcmp(entries[i].touch.customer_id, entries[kept - 1].touch.customer_id) != 0)
+			customer_count++;
+		entries[kept++] = entries[i];
+	}
+	entry_count = kept;
+}
+
+static void
+forget_customers(void)
+{
+	if (too_many)
+		return;
+	too_many = true;
+	for (int i = 0; i < entry_count; i++)
+	{
+		entries[i].touch.customer_id = "";
+		/* (of some it would not be known that they are done) */
+		entries[i].done_level = NOT_DONE;
+	}
+	remove_duplicates();
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	const Entry *first = a;
+	const Entry *second = b;
+	int			order = strcmp(first->touch.customer_id, second->touch.customer_id);
+
+	if (order == 0)
+		order = strcmp(first->touch.path, second->touch.path);
+	if (order == 0)
+		order = first->done_level - second->done_level;
+	return order != 0 ? order : first->made_level - second->made_level;
+}
+
+/* The memory goes with the transaction. */
+static void
+forget(void)
+{
+	entries = NULL;
+	entry_count = 0;
+	entry_room = 0;
+	customer_count = 0;
+	too_many = false;
+	expected = false;
+	evaluating = false;
+}
