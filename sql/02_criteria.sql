@@ -70,6 +70,12 @@ CREATE OPERATOR @~ (
 );
 COMMENT ON OPERATOR @~ (jsonb, svc_criteria) IS 'Does a document match criteria at present?';
 
+CREATE FUNCTION svc_matching_criteria(doc jsonb, criteria svc_criteria[], changed text[] DEFAULT NULL, at timestamptz DEFAULT NULL)
+    RETURNS integer[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION svc_matching_criteria(jsonb, svc_criteria[], text[], timestamptz) IS
+'The numbers, from 1, of those criteria of a list that a document matches at an instant, by default the start of the transaction, in ascending order. changed restricts them to those that mention a path which has changed; of a path the first component counts, and after attributes, entitlements, usage and segments the second; null is everything. Null criteria never match; null for a null document or a null list. Cheap for many documents and the same list, which is prepared once.';
+
 CREATE FUNCTION svc_next_change(doc jsonb, criteria svc_criteria, at timestamptz DEFAULT NULL) RETURNS timestamptz
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_next_change(jsonb, svc_criteria, timestamptz) IS
