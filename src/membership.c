@@ -147,12 +147,13 @@ svc_membership_change(Datum segment_id, Datum customer_id, bool joins)
 	return true;
 }
 
-/* Let it be so whatever the criteria say. */
+/* Let it be so whatever the criteria say, unless there is no such customer. */
 void
 svc_membership_override(Datum segment_id, Datum customer_id, bool included)
 {
 	static SvcStatement statement = {
-		"INSERT INTO @extschema@.svc_segment_override (segment_id, customer_id, included) VALUES ($1, $2, $3)"
+		"INSERT INTO @extschema@.svc_segment_override (segment_id, customer_id, included)"
+		" SELECT $1, c.id, $3 FROM @extschema@.svc_customer c WHERE c.id = $2 AND c.status NOT IN ('merged', 'deleted')"
 		" ON CONFLICT (customer_id, segment_id) DO UPDATE SET included = excluded.included, set_at = excluded.set_at"
 		"  WHERE svc_segment_override.included <> excluded.included",
 		3, {TEXTOID, TEXTOID, BOOLOID}

@@ -189,44 +189,50 @@ svc_segment_sync(const SvcSegment *segment, const SvcSyncScope *scope, const Svc
 	write_figures(segment, &tally, note);
 }
 
-/* The same for one customer, without the figures. */
+/* The same without the figures, unless there is no other event of the changes. */
+void
+svc_segment_follow(const SvcSegment *segment, const SvcSyncScope *scope)
+{
+	SvcNote		no_note = {0};
+	Tally		tally = {0};
+
+	settle(segment, scope, &tally);
+	if (tally.added + tally.removed > SVC_MEMBERSHIP_EVENTS_MAX)
+		write_figures(segment, &tally, &no_note);
+}
+
+/* The same for one customer. */
 void
 svc_segment_settle(const SvcSegment *segment, Datum customer_id)
 {
 	SvcSyncScope scope;
-	Tally		tally = {0};
 
 	svc_scope_of(&scope, &customer_id, 1);
-	settle(segment, &scope, &tally);
+	svc_segment_follow(segment, &scope);
 }
 
-/* Let those leave who are not in the parent any more. */
+/* Let those leave who are not in the parent any more, and come whom somebody has put in. */
 void
 svc_segment_prune(const SvcSegment *segment)
 {
 	static SvcStatement statement = {
 		"SELECT m.customer_id::text FROM @extschema@.svc_segment_member m WHERE m.segment_id = $1"
 		" AND NOT EXISTS (SELECT FROM @extschema@.svc_segment_member p"
-		"  WHERE p.segment_id = $2 AND p.customer_id = m.customer_id)",
+		"  WHERE p.segment_id = $2 AND p.customer_id = m.customer_id)"
+		" UNION SELECT o.customer_id::text FROM @extschema@.svc_segment_override o"
+		" WHERE o.segment_id = $1 AND o.included",
 		2, {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {segment->id, CStringGetTextDatum(segment->parent)};
 	uint64		rows = svc_statement_run(&statement, values, NULL);
 	Datum	   *ids = palloc(Max(rows, 1) * sizeof(Datum));
-	Tally		tally = {0};
 	SvcSyncScope scope;
 	bool		isnull;
 
 	for (uint64 row = 0; row < rows; row++)
 		ids[row] = svc_statement_value(row, 1, &isnull);
 	svc_scope_of(&scope, ids, rows);
-	settle(segment, &scope, &tally);
-	if (tally.removed > SVC_MEMBERSHIP_EVENTS_MAX)
-	{
-		SvcNote		no_note = {0};
-
-		write_figures(segment, &tally, &no_note);
-	}
+	svc_segment_follow(segment, &scope);
 }
 
 static void

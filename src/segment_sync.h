@@ -37,6 +37,7 @@ extern bool svc_segment_follows_time(const SvcSegment *segment);
 extern void svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope);
 extern bool svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope);
 extern void svc_segment_sync(const SvcSegment *segment, const SvcSyncScope *scope, const SvcNote *note);
+extern void svc_segment_follow(const SvcSegment *segment, const SvcSyncScope *scope);
 extern void svc_segment_settle(const SvcSegment *segment, Datum customer_id);
 extern void svc_segment_prune(const SvcSegment *segment);
 extern char *svc_segment_candidates_sql(const SvcSegment *segment, bool has_overrides, const char *among);

@@ -125,8 +125,8 @@ typedef struct Turn
 	bool		done;
 } Turn;
 
-static void follow(const SvcTouches *touches);
-static void follow_customers(const SvcTouches *touches);
+static void follow(const SvcTouch *touches, int count);
+static void follow_customers(const SvcTouch *touches, int count);
 static void follow_all(const Bitmapset *candidates);
 static void mark_due(Datum segment_id);
 static Bitmapset *candidates_of(const SvcTouch *touches, int count);
@@ -164,7 +164,8 @@ PG_FUNCTION_INFO_V1(svc_watch_begins);
 Datum
 svc_watch(PG_FUNCTION_ARGS)
 {
-	SvcTouches	touches;
+	SvcTouch   *touches;
+	int			count;
 	SvcCall		call;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -176,8 +177,8 @@ svc_watch(PG_FUNCTION_ARGS)
 	svc_call_begin(&call, fcinfo);
 	svc_touch_begin_evaluation();
 	/* what we do, or a user's triggers do then, may have consequences of its own */
-	while (svc_touch_take(&touches))
-		follow(&touches);
+	while ((count = svc_touch_take(&touches)) > 0)
+		follow(touches, count);
 	svc_touch_end_evaluation();
 	svc_call_end(&call);
 	return PointerGetDatum(NULL);
@@ -284,37 +285,40 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
 /* ---- what follows from changes ---- */
 
 static void
-follow(const SvcTouches *touches)
+follow(const SvcTouch *touches, int count)
 {
+	int			any = 0;
+
 	/* from now on, nobody redefines a segment: who does so sees what we have changed */
 	svc_membership_hold();
 	load_watch();
 	if (watch.count == 0)
 		return;
-	if (touches->too_many)
-		follow_all(candidates_of(touches->touches, touches->count));
-	else
-		follow_customers(touches);
+	/* first what is of any customer */
+	while (any < count && touches[any].customer_id[0] == '\0')
+		any++;
+	if (any > 0)
+		follow_all(candidates_of(touches, any));
+	if (any < count)
+		follow_customers(touches + any, count - any);
 }
 
 /* Ask each customer. */
 static void
-follow_customers(const SvcTouches *touches)
+follow_customers(const SvcTouch *touches, int touch_count)
 {
-	Datum	   *ids = palloc(touches->count * sizeof(Datum));
-	Bitmapset **candidates = palloc(touches->count * sizeof(Bitmapset *));
+	Datum	   *ids = palloc(touch_count * sizeof(Datum));
+	Bitmapset **candidates = palloc(touch_count * sizeof(Bitmapset *));
 	List	   *flips = NIL;
 	int			count = 0;
 
-	for (int i = 0, end; i < touches->count; i = end)
+	for (int i = 0, end; i < touch_count; i = end)
 	{
-		const char *customer_id = touches->touches[i].customer_id;
-
-		for (end = i + 1; end < touches->count && strcmp(touches->touches[end].customer_id, customer_id) == 0;)
+		for (end = i + 1; end < touch_count && strcmp(touches[end].customer_id, touches[i].customer_id) == 0;)
 			end++;
-		candidates[count] = candidates_of(&touches->touches[i], end - i);
+		candidates[count] = candidates_of(&touches[i], end - i);
 		if (candidates[count] != NULL)
-			ids[count++] = CStringGetTextDatum(customer_id);
+			ids[count++] = CStringGetTextDatum(touches[i].customer_id);
 	}
 	if (count == 0)
 		return;
@@ -343,7 +347,6 @@ follow_all(const Bitmapset *candidates)
 	while ((member = bms_next_member(candidates, member)) >= 0)
 	{
 		const Watched *watched = &watch.segments[watch.member_of[member]];
-		SvcNote		no_note = {0};
 		SvcSegment	segment;
 		SvcFoundRow row;
 		Datum		id = CStringGetTextDatum(watched->id);
@@ -355,7 +358,7 @@ follow_all(const Bitmapset *candidates)
 		if (IsolationUsesXactSnapshot())
 			mark_due(id);
 		else if (watched->realtime)
-			svc_segment_sync(&segment, &everyone, &no_note);
+			svc_segment_follow(&segment, &everyone);
 		else
 			svc_segment_prune(&segment);
 	}
@@ -639,12 +642,11 @@ decide(int member, bool matches, void *state)
 	bool		is_now;
 	int			position;
 
-	if (!segment->realtime)
-		is_now = was_member && in_parent;
-	else if (is_listed(inquiry->overridden, inquiry->override_count, segment->id, &position))
+	/* (one that is not in real time stays as it is otherwise, until its sync) */
+	if (is_listed(inquiry->overridden, inquiry->override_count, segment->id, &position))
 		is_now = inquiry->included[position] && in_parent;
 	else
-		is_now = matches && in_parent;
+		is_now = (segment->realtime ? matches : was_member) && in_parent;
 
 	if (is_now != was_member)
 		note_flip(inquiry, segment, is_now, true);
@@ -791,7 +793,6 @@ apply_to_segment(List *flips, int first, int end)
 {
 	Datum	   *ids;
 	SvcSyncScope scope;
-	SvcNote		no_note = {0};
 	SvcSegment	segment;
 
 	if (end - first <= SVC_MEMBERSHIP_EVENTS_MAX || IsolationUsesXactSnapshot())
@@ -805,7 +806,7 @@ apply_to_segment(List *flips, int first, int end)
 		ids[i - first] = CStringGetTextDatum(((Flip *) list_nth(flips, i))->customer_id);
 	svc_scope_of(&scope, ids, end - first);
 	if (svc_segment_read(&segment, CStringGetTextDatum(((Flip *) list_nth(flips, first))->segment_id)))
-		svc_segment_sync(&segment, &scope, &no_note);
+		svc_segment_follow(&segment, &scope);
 }
 
 static void

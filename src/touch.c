@@ -118,29 +118,28 @@ svc_touch_membership(const char *segment_id, const char *customer_id)
 void
 svc_touch_memberships(const char *segment_id)
 {
-	forget_customers();
 	add("", path_of("segments", segment_id, -1));
 }
 
 /*
- * Take what has not been done yet, for this; false, if there is nothing.  The
- * result is in the current memory context.
+ * Take what has not been done yet, to do it now: in the order of the customers, in
+ * the current memory context.  Returns how many they are.
  */
-bool
-svc_touch_take(SvcTouches *touches)
+int
+svc_touch_take(SvcTouch **touches)
 {
+	int			count = 0;
+
 	remove_duplicates();
-	touches->too_many = too_many;
-	touches->count = 0;
-	touches->touches = palloc(Max(entry_count, 1) * sizeof(SvcTouch));
+	*touches = palloc(Max(entry_count, 1) * sizeof(SvcTouch));
 	for (int i = 0; i < entry_count; i++)
 	{
 		if (entries[i].done_level != NOT_DONE)
 			continue;
-		touches->touches[touches->count++] = entries[i].touch;
+		(*touches)[count++] = entries[i].touch;
 		entries[i].done_level = GetCurrentTransactionNestLevel();
 	}
-	return touches->count > 0;
+	return count;
 }
 
 /* Is this the first change of which the trigger is to be told? */
@@ -391,11 +390,7 @@ forget_customers(void)
 		return;
 	too_many = true;
 	for (int i = 0; i < entry_count; i++)
-	{
 		entries[i].touch.customer_id = "";
-		/* (of some it would not be known that they are done) */
-		entries[i].done_level = NOT_DONE;
-	}
 	remove_duplicates();
 }
 

@@ -1,0 +1,238 @@
+-- Promise: a segment has the members that its criteria, its parent and what was done by
+-- hand say: at once in real time, else after a sync; each change with its event.
+\pset null ~
+\set ON_ERROR_STOP 0
+\set SHOW_CONTEXT never
+CREATE SCHEMA svc;
+CREATE EXTENSION svc SCHEMA svc;
+SET search_path = svc;
+SELECT svc_install() \g /dev/null
+CREATE FUNCTION raises(q text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE detail text; hint text;
+BEGIN
+    EXECUTE q;
+    RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(E'\n  ', sqlstate || ': ' || sqlerrm, detail, hint);
+END $$;
+CREATE VIEW members AS
+SELECT segment_id, string_agg(customer_id, ' ' ORDER BY customer_id) AS customers FROM svc_segment_member GROUP BY segment_id ORDER BY 1;
+-- what the segments' rows and events must say, whatever has happened
+CREATE VIEW wrong AS
+SELECT 'customer_count' AS what, s.id FROM svc_customer_segment s
+WHERE customer_count <> (SELECT count(*) FROM svc_segment_member m WHERE m.segment_id = s.id)
+UNION ALL SELECT 'not in the parent', s.id FROM svc_customer_segment s JOIN svc_segment_member m ON m.segment_id = s.id
+WHERE s.parent_segment_id IS NOT NULL AND NOT EXISTS (SELECT FROM svc_segment_member p WHERE p.segment_id = s.parent_segment_id AND p.customer_id = m.customer_id)
+UNION ALL SELECT 'criteria', s.id FROM svc_customer_segment s CROSS JOIN svc_customer c
+WHERE s.status = 'active' AND s.automated AND s.sync_frequency = 'realtime' AND c.status NOT IN ('merged', 'deleted')
+  AND EXISTS (SELECT FROM svc_segment_member m WHERE m.segment_id = s.id AND m.customer_id = c.id) <>
+      (coalesce((SELECT o.included FROM svc_segment_override o WHERE o.segment_id = s.id AND o.customer_id = c.id),
+                svc_customer_document(c.id) @~ s.criteria::svc_criteria)
+       AND (s.parent_segment_id IS NULL OR EXISTS (SELECT FROM svc_segment_member p WHERE p.segment_id = s.parent_segment_id AND p.customer_id = c.id)))
+UNION ALL SELECT 'revision', s.id FROM svc_customer_segment s
+WHERE revision <> (SELECT count(*) FROM svc_event e WHERE e.noun = 'customer_segment' AND e.entity_id = s.id)
+UNION ALL SELECT 'customerAdded', s.id FROM svc_customer_segment s
+WHERE EXISTS (SELECT FROM svc_segment_member m WHERE m.segment_id = s.id
+              AND m.customer_id <> ALL (SELECT changes #>> '{customer_id,new}' FROM svc_event e
+                                        WHERE e.noun = 'customer_segment' AND e.entity_id = s.id AND e.action = 'addCustomer'))
+  AND NOT EXISTS (SELECT FROM svc_event e WHERE e.noun = 'customer_segment' AND e.entity_id = s.id AND e.action = 'sync'
+                  AND (e.changes #>> '{added,new}')::int > 100);
+
+-- A success engineer's criteria, right at once
+SELECT svc_create_customer(jsonb_build_object('id', 'c' || i, 'name', i::text, 'monthly_spend', i * 100)) FROM generate_series(1, 12) i \g /dev/null
+SELECT svc_activate_customer('c' || i) FROM generate_series(1, 11) i \g /dev/null
+SELECT svc_create_segment('{"id": "quiet", "name": "Quiet", "criteria": {"status": "active", "monthly_spend": {"$gte": 1000}, "usage.api_calls.last_30d": {"$lt": 10}}}');
+SELECT status, revision, automated, sync_frequency, customer_count, criteria_description FROM svc_customer_segment;
+TABLE members;
+SELECT svc_update_customer('c9', '{"monthly_spend": 1000}'), svc_update_customer('c10', '{"monthly_spend": 999.99}'), svc_activate_customer('c12') \g /dev/null
+TABLE members;
+SELECT event, action, changes - 'last_synced_at' AS changes FROM svc_event WHERE noun = 'customer_segment' ORDER BY id;
+-- usage makes no event: svc_run_due() looks, every svc.segment_refresh
+SELECT svc_record_usage('c9', 'api_calls', 10) \g /dev/null
+TABLE members;
+SELECT done FROM svc_run_due() WHERE task = 'sync segments';
+SELECT done FROM svc_run_due(now() + interval '5 minutes') WHERE task = 'sync segments';
+TABLE members;
+SELECT done FROM svc_run_due(now() + interval '9 minutes') WHERE task = 'sync segments';
+SET svc.segment_refresh = 0;
+SELECT done FROM svc_run_due(now() + interval '9 minutes') WHERE task = 'sync segments';
+RESET svc.segment_refresh;
+
+-- What changes in one transaction is looked at once, at its end, and not before
+BEGIN;
+SELECT svc_update_customer('c1', '{"monthly_spend": 5000}'), svc_update_customer('c1', '{"monthly_spend": 1}'), svc_update_customer('c2', '{"monthly_spend": 5000}') \g /dev/null
+TABLE members;
+COMMIT;
+TABLE members;
+-- or when it is asked for; what a savepoint takes back is looked at again
+BEGIN;
+SELECT svc_update_customer('c1', '{"monthly_spend": 5000}') \g /dev/null
+SAVEPOINT a;
+SET CONSTRAINTS ALL IMMEDIATE;
+TABLE members;
+ROLLBACK TO a;
+TABLE members;
+SELECT svc_update_customer('c3', '{"monthly_spend": 5000}') \g /dev/null
+SAVEPOINT b;
+SELECT svc_update_customer('c4', '{"monthly_spend": 5000}') \g /dev/null
+ROLLBACK TO b;
+COMMIT;
+TABLE members;
+TABLE wrong;
+
+-- plain SQL, INSERT and COPY, and any change that an event tells
+INSERT INTO svc_customer (id, name, status, monthly_spend) SELECT 'p' || i, i, 'active', 2000 FROM generate_series(1, 3) i;
+UPDATE svc_customer SET monthly_spend = 1 WHERE id = 'p1';
+COPY svc_customer (id, name, status, monthly_spend) FROM stdin;
+p4	four	active	3000
+p5	five	prospect	3000
+\.
+TABLE members;
+-- entitlements by their status, subscriptions, attributes by key
+SELECT svc_create_segment('{"id": "out", "name": "Out of calls", "criteria": {"entitlements.api_calls.remaining": {"$lte": 0}}}'),
+       svc_create_segment('{"id": "pro", "name": "Pro", "criteria": {"subscriptions": {"$elemMatch": {"plan": "pro", "status": {"$in": ["trialing", "active"]}}}}}'),
+       svc_create_segment('{"id": "beta", "name": "Beta", "criteria": {"attributes.tags": {"$all": ["beta", "eu"]}, "attributes.a\\.b": {"$ne": 1}}}') \g /dev/null
+SELECT svc_create_plan('{"id": "pro", "name": "Pro", "price": 10}'), svc_grant_entitlement('c5', 'api_calls', 3, id => 'e5') \g /dev/null
+SELECT svc_update_customer('c6', '{"attributes": {"tags": ["eu", "beta"], "n": 1}}'), svc_create_subscription('c7', 'pro', properties => '{"id": "s7"}') \g /dev/null
+SELECT allowed FROM svc_consume_entitlement('c5', 'api_calls', 3);
+TABLE members;
+SELECT svc_update_customer('c6', '{"attributes": {"tags": ["eu", "beta"], "a.b": 1}}'), svc_update_entitlement('c5', 'e5', '{"limit_amount": 4}'),
+       svc_cancel_subscription('c7', 's7', at_period_end => false) \g /dev/null
+TABLE members;
+TABLE wrong;
+
+-- By hand, whatever the criteria say, and a sync does not undo it
+SELECT svc_add_segment_customer('quiet', 'c5'), svc_remove_segment_customer('quiet', 'c11'), svc_add_segment_customer('quiet', 'c5');
+SELECT svc_sync_segment('quiet'), svc_update_customer('c11', '{"monthly_spend": 7000}') \g /dev/null
+SELECT customer_id, segment_id, included FROM svc_segment_override ORDER BY 1, 2;
+SELECT segment_id, name, since <= now() AS since, by FROM svc_segments_of('c5');
+SELECT segment_id, name, since <= now() AS since, by FROM svc_segments_of('c11');
+SELECT segment_id, by FROM svc_segments_of('c3');
+SELECT svc_clear_segment_override('quiet', 'c5'), svc_clear_segment_override('quiet', 'c11'), svc_clear_segment_override('quiet', 'c1');
+TABLE members;
+SELECT count(*) FROM svc_segment_override;
+TABLE wrong;
+
+-- A child is within its parent, in real time or not, with criteria or by hand
+SELECT svc_create_segment('{"id": "quiet_rich", "name": "Rich", "parent_segment_id": "quiet", "criteria": {"monthly_spend": {"$gte": 2000}}}'),
+       svc_create_segment('{"id": "quiet_picked", "name": "Picked", "parent_segment_id": "quiet"}'),
+       svc_create_segment('{"id": "quiet_daily", "name": "Daily", "parent_segment_id": "quiet_rich", "sync_frequency": "daily", "criteria": {"name": {"$ne": "none"}}}'),
+       svc_create_segment('{"id": "not_quiet", "name": "Not quiet", "criteria": {"$notInSegment": ["quiet", "beta"], "status": "active"}}'),
+       svc_add_segment_customer('quiet_picked', 'c11') \g /dev/null
+SELECT raises($$SELECT svc_add_segment_customer('quiet_picked', 'c4')$$);
+TABLE members;
+SELECT svc_update_customer('c11', '{"monthly_spend": 1}') \g /dev/null
+TABLE members;
+SELECT svc_update_customer('c11', '{"monthly_spend": 2500}') \g /dev/null
+TABLE members;
+SELECT done FROM svc_run_due(now() + interval '25 hours') WHERE task = 'sync segments';
+SELECT svc_remove_segment_customer('quiet', 'c2') \g /dev/null
+TABLE members;
+TABLE wrong;
+
+-- Other frequencies: svc_run_due(), and svc_sync_segment()
+SELECT svc_create_segment('{"id": "w", "name": "Weekly", "sync_frequency": "weekly", "criteria": {"monthly_spend": {"$gte": 6000}}}') \g /dev/null
+SELECT svc_update_customer('c8', '{"monthly_spend": 6000}') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'w';
+SELECT svc_run_due(now() + interval '167 hours') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'w';
+SELECT svc_sync_segment('w', 'by hand');
+SELECT customers FROM members WHERE segment_id = 'w';
+SELECT customer_count, percent_of_total, total_revenue, avg_revenue, avg_lifetime_value, avg_engagement_score, avg_usage, churn_rate FROM svc_customer_segment WHERE id = 'w';
+SELECT changes #>> '{added,new}' AS added, changes #>> '{removed,new}' AS removed, changes #>> '{reason,new}' AS reason FROM svc_event WHERE entity_id = 'w' ORDER BY id DESC LIMIT 1;
+SELECT svc_grant_entitlement('c8', 'seats', 8), svc_consume_entitlement('c8', 'seats', 2), svc_churn_customer('c8'), svc_sync_segment('w') \g /dev/null
+SELECT avg_usage, churn_rate FROM svc_customer_segment WHERE id = 'w';
+
+-- Time alone
+SELECT svc_create_segment('{"id": "trial", "name": "Trial ends", "criteria": {"trial_ends_at": {"$withinNext": "3d"}}}') \g /dev/null
+ALTER TABLE svc_customer ADD trial_ends_at timestamptz;
+SELECT svc_create_segment('{"id": "trial", "name": "Trial ends", "criteria": {"trial_ends_at": {"$withinNext": "3d"}}}') \g /dev/null
+SELECT svc_update_customer('c1', jsonb_build_object('trial_ends_at', now() + interval '10 days')) \g /dev/null
+SELECT customer_id, due_at BETWEEN now() + interval '6 days 23 hours' AND now() + interval '7 days' AS in_7_days FROM svc_segment_timer;
+SELECT done FROM svc_run_due(now() + interval '6 days 23 hours') WHERE task = 'ask about segments';
+SELECT done FROM svc_run_due(now() + interval '7 days 1 hour') WHERE task = 'ask about segments';
+SELECT customers FROM members WHERE segment_id = 'trial';
+SELECT done FROM svc_run_due(now() + interval '7 days 1 hour') WHERE task = 'ask about segments';
+SELECT done FROM svc_run_due(now() + interval '11 days') WHERE task = 'ask about segments';
+SELECT customers FROM members WHERE segment_id = 'trial';
+TABLE svc_segment_timer;
+
+-- More than 100 changes make one event
+SELECT svc_create_customer(jsonb_build_object('id', 'm' || i, 'name', i::text, 'industry', 'mining')) FROM generate_series(1, 300) i \g /dev/null
+SELECT svc_create_segment('{"id": "mining", "name": "Mining", "criteria": {"industry": "mining"}}') \g /dev/null
+SELECT customer_count, revision FROM svc_customer_segment WHERE id = 'mining';
+UPDATE svc_customer SET industry = 'IT' WHERE id LIKE 'm%' AND id <> 'm1';
+SELECT event, changes #>> '{added,new}' AS added, changes #>> '{removed,new}' AS removed FROM svc_event WHERE entity_id = 'mining' ORDER BY id;
+-- and more than 1000 customers are looked at together
+INSERT INTO svc_customer (id, name, industry) SELECT 'n' || i, i, 'mining' FROM generate_series(1, 1500) i;
+SELECT customer_count, revision FROM svc_customer_segment WHERE id = 'mining';
+SELECT svc_create_segment('{"id": "miners", "name": "Miners", "parent_segment_id": "mining"}'), svc_add_segment_customer('miners', 'n7'), svc_add_segment_customer('miners', 'n8') \g /dev/null
+UPDATE svc_customer SET industry = 'IT' WHERE id LIKE 'n%' AND id <> 'n8';
+SELECT * FROM members WHERE segment_id IN ('mining', 'miners');
+UPDATE svc_customer SET industry = 'mining' WHERE id LIKE 'n%';
+SELECT * FROM members WHERE segment_id = 'miners';
+UPDATE svc_customer SET industry = 'IT' WHERE id LIKE 'n%' AND id <> 'n8';
+TABLE wrong;
+
+-- Changes of a segment fill it at once
+SELECT svc_update_segment('w', '{"criteria": {"monthly_spend": {"$gte": 5000}}, "sync_frequency": "realtime"}') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'w';
+UPDATE svc_customer_segment SET status = 'inactive' WHERE id = 'w';
+SELECT svc_update_customer('c1', '{"monthly_spend": 6000}') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'w';
+SELECT raises($$SELECT svc_sync_segment('w')$$);
+UPDATE svc_customer_segment SET status = 'active' WHERE id = 'w';
+SELECT customers FROM members WHERE segment_id = 'w';
+-- who was in by criteria stays in when these go
+SELECT svc_update_segment('w', '{"criteria": null}'), svc_sync_segment('w') \g /dev/null
+SELECT automated, customer_count, criteria_description FROM svc_customer_segment WHERE id = 'w';
+SELECT svc_remove_segment_customer('w', 'c1'), svc_archive_segment('quiet'), svc_update_customer('c9', '{"monthly_spend": 9999}') \g /dev/null
+SELECT * FROM members WHERE segment_id IN ('w', 'quiet');
+SELECT raises($$SELECT svc_add_segment_customer('quiet', 'c9')$$) UNION ALL SELECT raises($$SELECT svc_clear_segment_override('quiet', 'c9')$$)
+UNION ALL SELECT raises($$SELECT svc_sync_segment('nothing')$$) UNION ALL SELECT raises($$SELECT svc_clear_segment_override('nothing', 'c9')$$);
+TABLE wrong;
+
+-- Merging and deleting
+SELECT svc_add_segment_customer('pro', 'c3'), svc_add_segment_customer('w', 'c3'), svc_remove_segment_customer('beta', 'c3'), svc_merge_customer('c3', 'c4'), svc_delete_customer('c2') \g /dev/null
+SELECT segment_id, customers FROM members WHERE customers ~ '\mc[234]\M';
+SELECT customer_id, segment_id, included FROM svc_segment_override WHERE customer_id IN ('c2', 'c3', 'c4') ORDER BY 1, 2;
+TABLE wrong;
+
+-- Without a segment
+SELECT * FROM svc_preview_segment('{"industry": "mining"}', 2);
+SELECT * FROM svc_preview_segment('{"$inSegment": "mining"}');
+SELECT * FROM svc_preview_segment('{"name": "nobody"}');
+SELECT raises($$SELECT svc_preview_segment(NULL)$$) UNION ALL SELECT raises($$SELECT svc_preview_segment('{}', 1001)$$)
+UNION ALL SELECT raises($$SELECT svc_preview_segment('{"nmae": 1}')$$) UNION ALL SELECT raises($$SELECT svc_preview_segment('{"$inSegment": "nothing"}')$$);
+SELECT * FROM svc_segments_of('nobody');
+SELECT raises($$SELECT * FROM svc_segments_of(NULL)$$);
+
+-- Whoever keeps the trigger from firing cannot commit
+BEGIN;
+SELECT svc_watch_begins();
+UPDATE svc_customer SET industry = 'mining' WHERE id = 'c5';
+COMMIT;
+ALTER TABLE svc_customer DISABLE TRIGGER zzz_svc_watch_update;
+UPDATE svc_customer SET industry = 'mining' WHERE id = 'c5';
+ALTER TABLE svc_customer ENABLE TRIGGER zzz_svc_watch_update;
+SELECT raises('SELECT svc_watch()');
+
+-- At REPEATABLE READ it is the same, but a segment is filled by svc_run_due()
+SET default_transaction_isolation = 'repeatable read';
+UPDATE svc_customer SET industry = 'mining' WHERE id = 'c5';
+SELECT customers FROM members WHERE segment_id = 'mining';
+SELECT svc_create_segment('{"id": "rr", "name": "R", "criteria": {"industry": "mining"}}');
+SELECT customer_count, last_synced_at FROM svc_customer_segment WHERE id = 'rr';
+SELECT raises($$SELECT svc_sync_segment('rr')$$);
+SELECT done FROM svc_run_due() WHERE task = 'sync segments';
+RESET default_transaction_isolation;
+SELECT done FROM svc_run_due() WHERE task = 'sync segments';
+SELECT customers FROM members WHERE segment_id = 'rr';
+TABLE wrong;
+
+-- Dump and restore of criteria: the text is the value
+SELECT bool_and(criteria::svc_criteria::text::svc_criteria = criteria::svc_criteria) FROM svc_customer_segment;
+
+SET client_min_messages = warning;
+DROP SCHEMA svc CASCADE;
