@@ -54,8 +54,8 @@
 #include "criteria_write.h"
 
 /*
- * What a GIN index is asked may have so many equalities: it compares each with each,
- * when it is planned with as when it is scanned, and with 3,000 takes 0.1 s for that.
+ * A GIN index compares each equality that it is asked for with each other, once for
+ * the plan and once for the scan: 3,000 take 0.2 s, 1,000 a tenth of that.
  */
 #define EQUALITIES_MAX		1000
 
