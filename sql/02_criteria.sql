@@ -56,17 +56,22 @@ CREATE FUNCTION svc_explain_criteria(criteria svc_criteria) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_explain_criteria(svc_criteria) IS 'Criteria as a sentence in English, such as for criteria_description of a segment.';
 
+CREATE FUNCTION svc_criteria_support(internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION svc_criteria_support(internal) IS
+'For the planner: what of constant criteria a GIN index on the documents (jsonb_path_ops or jsonb_ops) can be asked.';
+
 CREATE FUNCTION svc_matches(doc jsonb, criteria svc_criteria, at timestamptz DEFAULT NULL) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT svc_criteria_support AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_matches(jsonb, svc_criteria, timestamptz) IS
 'Does a document match criteria at an instant, by default the start of the transaction? Null for a null document or null criteria, else true or false. $inSegment looks at the document''s member "segments", an array of ids.';
 
 CREATE FUNCTION svc_criteria_match(doc jsonb, criteria svc_criteria) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT svc_criteria_support AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_criteria_match(jsonb, svc_criteria) IS 'Does a document match criteria at present? The operator @~.';
 CREATE OPERATOR @~ (
     LEFTARG = jsonb, RIGHTARG = svc_criteria, FUNCTION = svc_criteria_match,
-    RESTRICT = contsel, JOIN = contjoinsel
+    RESTRICT = matchingsel, JOIN = matchingjoinsel
 );
 COMMENT ON OPERATOR @~ (jsonb, svc_criteria) IS 'Does a document match criteria at present?';
 

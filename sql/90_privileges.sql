@@ -10,7 +10,8 @@ DECLARE
                                   'svc_criteria_recv', 'svc_criteria_send', 'svc_criteria', 'jsonb',
                                   'svc_criteria_eq', 'svc_criteria_ne', 'svc_criteria_hash',
                                   'svc_criteria_paths', 'svc_explain_criteria', 'svc_criteria_match', 'svc_matches',
-                                  'svc_next_change', 'svc_instant', 'svc_watch_begins', 'svc_matching_criteria'];
+                                  'svc_criteria_support', 'svc_next_change', 'svc_instant', 'svc_watch_begins',
+                                  'svc_matching_criteria'];
     fn regprocedure;
 BEGIN
     FOR fn IN

@@ -30,6 +30,7 @@
 
 static SvcCriteria *compile(const char *source, int length);
 static char *check_regex(const char *pattern, int length);
+static bool are_equal(const SvcCriteria *a, const SvcCriteria *b);
 static Datum as_jsonb(const SvcCriteria *criteria);
 static const SvcCriteria *argument(FunctionCallInfo fcinfo, int n);
 static void add_paths(const SvcCriteria *criteria, bool *mentioned);
@@ -110,23 +111,22 @@ svc_criteria_to_jsonb(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(as_jsonb(argument(fcinfo, 0)));
 }
 
-/* The same document, whatever its spaces and the order of its keys. */
 Datum
 svc_criteria_eq(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_eq, as_jsonb(argument(fcinfo, 0)), as_jsonb(argument(fcinfo, 1))));
+	PG_RETURN_BOOL(are_equal(argument(fcinfo, 0), argument(fcinfo, 1)));
 }
 
 Datum
 svc_criteria_ne(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_ne, as_jsonb(argument(fcinfo, 0)), as_jsonb(argument(fcinfo, 1))));
+	PG_RETURN_BOOL(!are_equal(argument(fcinfo, 0), argument(fcinfo, 1)));
 }
 
 Datum
 svc_criteria_hash(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_hash, as_jsonb(argument(fcinfo, 0))));
+	PG_RETURN_UINT32(argument(fcinfo, 0)->hash);
 }
 
 /*
@@ -231,6 +231,7 @@ compile(const char *source, int length)
 	SvcCriteriaHost host = {.encoding = GetDatabaseEncoding(), .check_regex = check_regex};
 	SvcCriteriaError error;
 	SvcCriteria *criteria = svc_criteria_parse(source, length, &host, &error);
+	Datum		document;
 
 	if (criteria == NULL)
 		ereport(ERROR,
@@ -238,7 +239,34 @@ compile(const char *source, int length)
 				 errmsg("invalid segment criteria: %s", error.message),
 				 errdetail("at %s", error.pointer[0] == '\0' ? "the whole" : error.pointer),
 				 error.hint != NULL ? errhint("%s", error.hint) : 0));
+	document = as_jsonb(criteria);
+	criteria->hash = DatumGetUInt32(DirectFunctionCall1(jsonb_hash, document));
+	pfree(DatumGetPointer(document));
 	return criteria;
+}
+
+/*
+ * Are these the same document, whatever its spaces and the order of its keys?  What
+ * is made on the way is freed, because ANALYZE compares very many.
+ */
+static bool
+are_equal(const SvcCriteria *a, const SvcCriteria *b)
+{
+	Datum		first;
+	Datum		second;
+	bool		equal;
+
+	if (a->hash != b->hash)
+		return false;
+	if (a->source_length == b->source_length &&
+		memcmp(svc_criteria_source(a), svc_criteria_source(b), a->source_length) == 0)
+		return true;
+	first = as_jsonb(a);
+	second = as_jsonb(b);
+	equal = DatumGetBool(DirectFunctionCall2(jsonb_eq, first, second));
+	pfree(DatumGetPointer(first));
+	pfree(DatumGetPointer(second));
+	return equal;
 }
 
 /* NULL, or why PostgreSQL does not take a pattern. */
@@ -265,8 +293,10 @@ static Datum
 as_jsonb(const SvcCriteria *criteria)
 {
 	char	   *source = pnstrdup(svc_criteria_source(criteria), criteria->source_length);
+	Datum		document = DirectFunctionCall1(jsonb_in, CStringGetDatum(source));
 
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(source));
+	pfree(source);
+	return document;
 }
 
 static const SvcCriteria *

@@ -12,7 +12,8 @@
  *		| node count           | 8
  *		| source length        | 12
  *		| data length          | 16
- *		+----------------------+ 20
+ *		| hash of the document | 20
+ *		+----------------------+ 24
  *		| nodes                | SvcCriteriaNode[node count], in preorder
  *		+----------------------+
  *		| paths                | SvcCriteriaPath[path count]
@@ -134,6 +135,7 @@ typedef struct SvcCriteria
 	uint32		node_count;
 	uint32		source_length;
 	uint32		data_length;
+	uint32		hash;			/* as of jsonb: equal for equal documents */
 	SvcCriteriaNode nodes[FLEXIBLE_ARRAY_MEMBER];
 } SvcCriteria;
 

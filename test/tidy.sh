@@ -21,7 +21,8 @@ level() {
     case $1 in
         compat|error)                               echo 0 ;;
         amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
-        criteria|criteria_explain|criteria_match|criteria_parse|criteria_set|criteria_set_sql|criteria_time|criteria_version|criteria_write) echo 1 ;;
+        criteria|criteria_explain|criteria_match|criteria_parse) echo 1 ;;
+        criteria_set|criteria_set_sql|criteria_support|criteria_time|criteria_version|criteria_write) echo 1 ;;
         catalog|plain)                              echo 20 ;;
         attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
         changes|direct|event|gate|handover|touch)   echo 22 ;;
