@@ -25,19 +25,22 @@
  * of the kind, is always looked at.
  *
  * This is right, because a path yields the same values to those who look for keys and
- * to the condition: both are svc_criteria_visit_values.  An equality that is true has
- * found a value, and then a key says the same of it: strings are compared by their
- * bytes, numbers as they are written without trailing zeros, which for equal numbers
- * is the same; what is missing counts as null.  Values that equality compares
- * otherwise, arrays, objects, dates, strings without case, make no keys.
+ * to the condition: both walk as svc_criteria_visit_values does, for an equality if
+ * there is one, which looks at elements of arrays, too.  An equality is true if and
+ * only if one of its keys is there: strings are compared by their bytes, numbers as they
+ * are written without trailing zeros, which is the same for equal numbers and no
+ * others; what is missing counts as null.  What equality compares otherwise, arrays,
+ * objects, dates, strings without case, makes no keys.
  *
- * To evaluate, walk the candidates in their order.  A path is visited when the first
- * candidate needs it, which marks all members that its values are the keys of; the
- * candidates that are not marked are false.  For the others leaves are asked, once for
- * a document.  What is known of a document carries the number of the evaluation, so
- * that nothing need be cleared, and what an error has left behind does not count.  An
- * evaluation that takes place within another takes a number of its own, and the outer
- * one then another, too, which makes it forget all but what has been decided.
+ * To evaluate, walk the candidates in their order.  A path is visited when it is first
+ * needed, which notes the keys that the document has for it, and marks all members
+ * with such a key; the candidates that are not marked are false.  For the others leaves
+ * are asked, once for a document: of an equality the keys say it, of other conditions
+ * svc_criteria_condition_holds, unless the key is missing.  What is known of a document
+ * carries the number of the evaluation, so that nothing need be cleared, and what an
+ * error has left behind does not count.  An evaluation that takes place within another
+ * takes a number of its own, and the outer one then another, too, which makes it forget
+ * all but what has been decided.
  *
  * Nothing of the store is removed.  Another set takes it over, and prepares only what
  * is not there; when more than half of it is of no use any more, it begins a new one.
@@ -147,7 +150,8 @@ typedef struct Leaf
 typedef struct Path
 {
 	uint64		evaluation;		/* in which it was visited */
-	int			presence;		/* the key that says that it has a value */
+	int			presence;		/* the key of any value, or -1 */
+	int			null;			/* the key of null and of what is missing, or -1 */
 	bool		by_equality;	/* it is visited as by an equality, elements of arrays included */
 	int			node;			/* of these criteria: */
 	SvcPreparedCriteria *prepared;
@@ -166,6 +170,7 @@ typedef struct Store
 	words_hash *path_words;
 	Path	   *paths;
 	words_hash *key_words;
+	uint64	   *seen;			/* of a key: the evaluation whose document has it */
 	words_hash *thing_words;
 	const char **segments;		/* of a thing: the id of the segment that it is, or NULL */
 } Store;
@@ -225,8 +230,9 @@ typedef struct Walk
 	Bitmapset  *candidates;
 	Bitmapset  *decided;		/* of those with dependents */
 	Bitmapset  *members;		/* of these, the owner is in their segments */
-	int			path;			/* that is visited, and whether it has a value */
-	bool		present;
+	int			path;			/* that is visited */
+	bool		present;		/* it has a value */
+	bool		null;			/* it has null, or is missing */
 } Walk;
 
 static Store *make_store(MemoryContext memory);
@@ -246,6 +252,9 @@ static int	stored_path(Store *store, const Leaf *leaf, Bytes path);
 static void set_access(Store *store, Leaf *leaf);
 static Access access_of(const SvcCriteria *criteria, int i);
 static int	stored_value_key(Store *store, int path, const SvcCriteria *criteria, int i);
+static int	stored_presence_key(Store *store, int path);
+static int	stored_key(Store *store, Bytes bytes);
+static Bytes key_bytes(Store *store, int path, const JsonbValue *value);
 static void index_mentions(Set *set, const SvcCriteriaMember *members);
 static void order_members(Set *set);
 static void queue_in_order(const Set *set, int *order);
@@ -259,9 +268,11 @@ static int	read_component(const char **rest, StringInfo out);
 static bool may_match(Walk *walk, int member);
 static void visit_path(Walk *walk, int path);
 static void note_value(const JsonbValue *value, void *state);
-static void mark_members(Walk *walk, int key);
+static void note_key(Walk *walk, int key);
 static bool is_true(Walk *walk, const Step *step);
 static bool leaf_holds(Walk *walk, Leaf *leaf);
+static bool ask_leaf(Walk *walk, const Leaf *leaf);
+static bool has_key(Walk *walk, const Leaf *leaf);
 static bool is_in_segment(Walk *walk, const Leaf *leaf);
 static bool is_in_segment_of(Walk *walk, int thing);
 static void decide(Walk *walk, int member, bool matches);
@@ -270,8 +281,6 @@ static const int *dependents_of(const Set *set, int member, int *count);
 static const int *list_of(const Lists *lists, int list, int *count);
 static void add_pair(Pairs *pairs, int list, int number);
 static Lists make_lists(Pairs *pairs, int count);
-static bool write_key(StringInfo out, int path, const JsonbValue *value);
-static void write_presence_key(StringInfo out, int path);
 static StringInfo word_buffer(Store *store);
 static Bytes bytes_of(StringInfo buffer);
 static Bytes bytes_of_text(const char *string);
@@ -644,7 +653,8 @@ stored_path(Store *store, const Leaf *leaf, Bytes path)
 {
 	bool		by_equality = svc_criteria_of(leaf->prepared)->nodes[leaf->node].op == SVC_CRITERIA_IN;
 	int			number = find_word(store->path_words, path);
-	Path		added = {.prepared = leaf->prepared, .node = leaf->node, .by_equality = by_equality, .presence = -1};
+	Path		added = {.prepared = leaf->prepared, .node = leaf->node, .by_equality = by_equality,
+	.presence = -1, .null = -1};
 
 	if (number < 0)
 	{
@@ -656,8 +666,9 @@ stored_path(Store *store, const Leaf *leaf, Bytes path)
 	}
 	if (by_equality && !store->paths[number].by_equality)
 	{
-		added.presence = store->paths[number].presence;
-		store->paths[number] = added;
+		store->paths[number].by_equality = true;
+		store->paths[number].node = added.node;
+		store->paths[number].prepared = added.prepared;
 	}
 	return number;
 }
@@ -679,17 +690,8 @@ set_access(Store *store, Leaf *leaf)
 	}
 	else if (leaf->access == ACCESS_PRESENCE)
 	{
-		Path	   *path = &store->paths[leaf->path];
-
-		if (path->presence < 0)
-		{
-			StringInfo	word = word_buffer(store);
-
-			write_presence_key(word, leaf->path);
-			path->presence = add_word(store->key_words, keep_bytes(store, bytes_of(word)));
-		}
 		leaf->keys = palloc(sizeof(int));
-		leaf->keys[leaf->key_count++] = path->presence;
+		leaf->keys[leaf->key_count++] = stored_presence_key(store, leaf->path);
 	}
 }
 
@@ -716,75 +718,91 @@ access_of(const SvcCriteria *criteria, int i)
 	return has_null ? ACCESS_NONE : ACCESS_PRESENCE;
 }
 
-/* The key for a path and a literal. */
+/* The key of a path and a literal. */
 static int
 stored_value_key(Store *store, int path, const SvcCriteria *criteria, int i)
 {
 	const SvcCriteriaNode *node = &criteria->nodes[i];
-	const char *bytes = svc_criteria_data(criteria) + node->data;
+	char	   *bytes = unconstify(char *, svc_criteria_data(criteria) + node->data);
 	JsonbValue	value = {.type = jbvNull};
-	StringInfo	word = word_buffer(store);
 	int			number;
 
 	if (node->op == SVC_CRITERIA_STRING)
 	{
 		value.type = jbvString;
-		value.val.string.val = unconstify(char *, bytes);
+		value.val.string.val = bytes;
 		value.val.string.len = node->length;
 	}
 	else if (node->op == SVC_CRITERIA_NUMBER)
 	{
-		char	   *digits = pnstrdup(bytes, node->length);
-
+		bytes = pnstrdup(bytes, node->length);
 		value.type = jbvNumeric;
-		value.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
+		value.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(bytes),
 																ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		pfree(digits);
+		pfree(bytes);
 	}
 	else if (node->op != SVC_CRITERIA_NULL)
 	{
 		value.type = jbvBool;
 		value.val.boolean = node->op == SVC_CRITERIA_TRUE;
 	}
-	(void) write_key(word, path, &value);
+	number = stored_key(store, key_bytes(store, path, &value));
 	if (value.type == jbvNumeric)
 		pfree(value.val.numeric);
-	number = find_word(store->key_words, bytes_of(word));
-	return number >= 0 ? number : add_word(store->key_words, keep_bytes(store, bytes_of(word)));
+	if (value.type == jbvNull)
+		store->paths[path].null = number;
+	return number;
 }
 
-/* What a value of a path is found by; false, if it is an array or object. */
-static bool
-write_key(StringInfo out, int path, const JsonbValue *value)
+static int
+stored_presence_key(Store *store, int path)
 {
-	appendBinaryStringInfo(out, (char *) &path, sizeof(path));
-	if (value == NULL || value->type == jbvNull)
-		appendStringInfoChar(out, 'z');
-	else if (value->type == jbvBool)
-		appendStringInfoChar(out, value->val.boolean ? 't' : 'f');
+	StringInfo	word = word_buffer(store);
+
+	appendBinaryStringInfo(word, (char *) &path, sizeof(path));
+	appendStringInfoChar(word, 'p');
+	store->paths[path].presence = stored_key(store, bytes_of(word));
+	return store->paths[path].presence;
+}
+
+static int
+stored_key(Store *store, Bytes bytes)
+{
+	int			number = find_word(store->key_words, bytes);
+
+	if (number >= 0)
+		return number;
+	bytes = keep_bytes(store, bytes);
+	store->seen = with_room(store->memory, store->seen, store->key_words->members, sizeof(uint64));
+	store->seen[store->key_words->members] = 0;
+	return add_word(store->key_words, bytes);
+}
+
+/* What the key of a path and a scalar is found by. */
+static Bytes
+key_bytes(Store *store, int path, const JsonbValue *value)
+{
+	StringInfo	word = word_buffer(store);
+
+	appendBinaryStringInfo(word, (char *) &path, sizeof(path));
+	if (value->type == jbvBool)
+		appendStringInfoChar(word, value->val.boolean ? 't' : 'f');
 	else if (value->type == jbvNumeric)
 	{
 		char	   *digits = numeric_normalize(value->val.numeric);
 
-		appendStringInfoChar(out, 'n');
-		appendStringInfoString(out, digits);
+		appendStringInfoChar(word, 'n');
+		appendStringInfoString(word, digits);
 		pfree(digits);
 	}
 	else if (value->type == jbvString)
 	{
-		appendStringInfoChar(out, 's');
-		appendBinaryStringInfo(out, value->val.string.val, value->val.string.len);
+		appendStringInfoChar(word, 's');
+		appendBinaryStringInfo(word, value->val.string.val, value->val.string.len);
 	}
 	else
-		return false;
-	return true;
-}
-
-static void
-write_presence_key(StringInfo out, int path)
-{
-	appendBinaryStringInfo(out, (char *) &path, sizeof(path));
-	appendStringInfoChar(out, 'p');
+		appendStringInfoChar(word, 'z');
+	return bytes_of(word);
 }
 
 /* ---- order ---- */
@@ -1161,25 +1179,26 @@ may_match(Walk *walk, int member)
 		return true;
 	paths = list_of(&set->paths, member, &count);
 	for (int i = 0; i < count; i++)
-	{
-		if (set->store->paths[paths[i]].evaluation != walk->evaluation)
-			visit_path(walk, paths[i]);
-	}
+		visit_path(walk, paths[i]);
 	return set->members[member].evaluation == walk->evaluation;
 }
 
-/* Mark the members for which the values of a path are enough. */
+/* Note the keys that a document has for a path, unless that is done. */
 static void
 visit_path(Walk *walk, int path)
 {
 	Path	   *visited = &walk->set->store->paths[path];
 
+	if (visited->evaluation == walk->evaluation)
+		return;
 	visited->evaluation = walk->evaluation;
 	walk->path = path;
-	walk->present = false;
+	walk->present = walk->null = false;
 	svc_criteria_visit_values(visited->prepared, visited->node, walk->document, note_value, walk);
-	if (walk->present && visited->presence >= 0)
-		mark_members(walk, visited->presence);
+	if (walk->present)
+		note_key(walk, visited->presence);
+	if (walk->null)
+		note_key(walk, visited->null);
 }
 
 static void
@@ -1187,19 +1206,24 @@ note_value(const JsonbValue *value, void *state)
 {
 	Walk	   *walk = state;
 	Store	   *store = walk->set->store;
-	StringInfo	word = word_buffer(store);
 
 	walk->present |= value != NULL;
-	if (write_key(word, walk->path, value))
-		mark_members(walk, find_word(store->key_words, bytes_of(word)));
+	if (value == NULL || value->type == jbvNull)
+		walk->null = true;
+	else if (value->type != jbvBinary && store->paths[walk->path].by_equality)
+		note_key(walk, find_word(store->key_words, key_bytes(store, walk->path, value)));
 }
 
+/* Note a key, if there is one, and the members for which it is enough. */
 static void
-mark_members(Walk *walk, int key)
+note_key(Walk *walk, int key)
 {
 	int			count;
 	const int  *members = list_of(&walk->set->keyed, key, &count);
 
+	if (key < 0)
+		return;
+	walk->set->store->seen[key] = walk->evaluation;
 	for (int i = 0; i < count; i++)
 		walk->set->members[members[i]].evaluation = walk->evaluation;
 }
@@ -1221,7 +1245,7 @@ is_true(Walk *walk, const Step *step)
 	return result != step->negated;
 }
 
-/* (what a leaf that depends on time has found is of this evaluation, and its instant) */
+/* Is a leaf true, were it not negated? */
 static bool
 leaf_holds(Walk *walk, Leaf *leaf)
 {
@@ -1229,11 +1253,37 @@ leaf_holds(Walk *walk, Leaf *leaf)
 		return is_in_segment(walk, leaf);
 	if (leaf->evaluation != walk->evaluation)
 	{
-		svc_criteria_set_now(leaf->prepared, walk->now);
-		leaf->holds = svc_criteria_condition_holds(leaf->prepared, leaf->node, walk->document);
+		leaf->holds = ask_leaf(walk, leaf);
 		leaf->evaluation = walk->evaluation;
 	}
 	return leaf->holds;
+}
+
+/* Keys say all of an equality, and of other conditions when they are false. */
+static bool
+ask_leaf(Walk *walk, const Leaf *leaf)
+{
+	if (leaf->access != ACCESS_NONE && !has_key(walk, leaf))
+		return false;
+	if (leaf->access == ACCESS_EQUALITY)
+		return true;
+	svc_criteria_set_now(leaf->prepared, walk->now);
+	return svc_criteria_condition_holds(leaf->prepared, leaf->node, walk->document);
+}
+
+/* Does the document have one of the keys of a leaf? */
+static bool
+has_key(Walk *walk, const Leaf *leaf)
+{
+	const uint64 *seen = walk->set->store->seen;
+
+	visit_path(walk, leaf->path);
+	for (int k = 0; k < leaf->key_count; k++)
+	{
+		if (seen[leaf->keys[k]] == walk->evaluation)
+			return true;
+	}
+	return false;
 }
 
 /* In one of the segments that a leaf names? */

@@ -4,7 +4,9 @@
  *	  Which criteria of an array does a document match?
  *
  * The set that is made of an array is kept for the calls that follow, as long as they
- * pass the same array.  Of another array only what is new to it is prepared.
+ * pass the same array.  A constant is the same without being looked at, and that is
+ * what the planner makes of most parameters; other arrays are compared with a copy of
+ * the last.  Of another array only what is new to it is prepared.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "nodes/primnodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -36,7 +39,8 @@ typedef struct Matching
 	int			count;
 } Matching;
 
-static SvcCriteriaSet *set_of_call(FunctionCallInfo fcinfo, ArrayType *array);
+static SvcCriteriaSet *set_of_call(FunctionCallInfo fcinfo, int n);
+static bool is_constant(FunctionCallInfo fcinfo, int n);
 static SvcCriteriaMember *members_of(ArrayType *array, int *count);
 static Bitmapset *candidates_of(SvcCriteriaSet *set, ArrayType *changed);
 static bool note_matching(int member, bool matches, void *state);
@@ -59,7 +63,7 @@ svc_matching_criteria(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	set = set_of_call(fcinfo, PG_GETARG_ARRAYTYPE_P(1));
+	set = set_of_call(fcinfo, 1);
 	candidates = candidates_of(set, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2));
 	matching.numbers = palloc((bms_num_members(candidates) + 1) * sizeof(Datum));
 	svc_criteria_set_evaluate(set, candidates, PG_GETARG_JSONB_P(0),
@@ -70,13 +74,17 @@ svc_matching_criteria(PG_FUNCTION_ARGS)
 
 /* The set of the criteria that a call is about. */
 static SvcCriteriaSet *
-set_of_call(FunctionCallInfo fcinfo, ArrayType *array)
+set_of_call(FunctionCallInfo fcinfo, int n)
 {
 	LastCall   *last = fcinfo->flinfo->fn_extra;
 	SvcCriteriaMember *members;
+	ArrayType  *array;
 	ArrayType  *copy;
 	int			count;
 
+	if (last != NULL && is_constant(fcinfo, n))
+		return last->set;
+	array = PG_GETARG_ARRAYTYPE_P(n);
 	if (last != NULL && VARSIZE(last->array) == VARSIZE(array) && memcmp(last->array, array, VARSIZE(array)) == 0)
 		return last->set;
 	if (last == NULL)
@@ -91,6 +99,15 @@ set_of_call(FunctionCallInfo fcinfo, ArrayType *array)
 	last->array = copy;
 	fcinfo->flinfo->fn_extra = last;
 	return last->set;
+}
+
+/* Does an argument have the same value in all calls?  (That of a parameter may change.) */
+static bool
+is_constant(FunctionCallInfo fcinfo, int n)
+{
+	const FuncExpr *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
+
+	return call != NULL && IsA(call, FuncExpr) && list_length(call->args) > n && IsA(list_nth(call->args, n), Const);
 }
 
 static SvcCriteriaMember *
