@@ -218,10 +218,10 @@ check_column(Check *check, const Steps *steps)
 		names[count++] = NameStr(att->attname);
 		if (strcmp(NameStr(att->attname), steps->steps[0]) != 0)
 			continue;
-		if (steps->count > 1 && expected_of(att->atttypid) != ANYTHING)
+		if (steps->count > 1 && expected_of(svc_document_column_type(att)) != ANYTHING)
 			report_path(check, psprintf("column \"%s\" has no members", steps->steps[0]),
 						"Members are those of jsonb columns, such as \"attributes.plan\".");
-		return expected_of(att->atttypid);
+		return expected_of(svc_document_column_type(att));
 	}
 	report_path(check, psprintf("customers have no column \"%s\"", steps->steps[0]),
 				nearest(steps->steps[0], names, count));
