@@ -207,33 +207,34 @@ svc_criteria_next_crossing(const char *math, int length, int64 now, int64 instan
 	int64		result = svc_criteria_date_math(math, length, now);
 	int64		reached;
 
-	if (near > 0 && result < instant - near)
-		return first_reached(math, length, now, instant - near, TIME_MAX);
-	if (near == 0 || result > instant + near)
+	if (near == 0 || result < instant - near || result > instant + near)
 		next_jump = TIME_MAX;
 	if (result > instant)
 		reached = TIME_MAX;
+	else if (result < instant - near)
+		reached = first_reached(math, length, now, instant - near, TIME_MAX);
 	else
 		reached = first_reached(math, length, now, result == instant ? instant + 1 : instant, next_jump);
 	return Min(reached, next_jump) == TIME_MAX ? PG_INT64_MAX : Min(reached, next_jump);
 }
 
 /*
- * The first instant after the present, up to the end, at which date math comes to
- * what is wanted, or more; the end, if it does not.
+ * The first instant after the present, before the end, at which date math comes to
+ * what is wanted, or more; the end, if it does not.  (At the end it may fall.)
  */
 static int64
 first_reached(const char *math, int length, int64 now, int64 wanted, int64 end)
 {
 	int64		before = now;
 	int64		after = now;
+	int64		last = end - 1;
 	int64		stride = SECOND;
 
 	/* in strides that get longer, then between the last two by halves */
-	while (after < end && svc_criteria_date_math(math, length, after) < wanted)
+	while (after < last && svc_criteria_date_math(math, length, after) < wanted)
 	{
 		before = after;
-		after = end - after > stride ? after + stride : end;
+		after = last - after > stride ? after + stride : last;
 		stride *= 2;
 	}
 	if (svc_criteria_date_math(math, length, after) < wanted)
