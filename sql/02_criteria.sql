@@ -50,7 +50,7 @@ CREATE OPERATOR CLASS svc_criteria_ops DEFAULT FOR TYPE svc_criteria USING hash 
 CREATE FUNCTION svc_criteria_paths(criteria svc_criteria) RETURNS text[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION svc_criteria_paths(svc_criteria) IS
-'The paths of a document that criteria look at, in the order in which they stand; a dot or backslash within a component has a backslash before it.';
+'The paths of a document that criteria look at, in the order in which they stand, then segments, if they ask for membership; a dot or backslash within a component has a backslash before it.';
 
 CREATE FUNCTION svc_explain_criteria(criteria svc_criteria) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';

@@ -132,7 +132,8 @@ svc_criteria_hash(PG_FUNCTION_ARGS)
 /*
  * svc_criteria_paths(svc_criteria) -> text[]
  *
- * The paths of the document that criteria look at, as they are written there.
+ * The paths of the document that criteria look at, as they are written there, and
+ * "segments", if they look at these.
  */
 Datum
 svc_criteria_paths(PG_FUNCTION_ARGS)
@@ -140,14 +141,21 @@ svc_criteria_paths(PG_FUNCTION_ARGS)
 	const SvcCriteria *criteria = argument(fcinfo, 0);
 	bool	   *mentioned = palloc0(criteria->path_count * sizeof(bool));
 	Datum	   *texts = palloc((criteria->path_count + 1) * sizeof(Datum));
+	bool		segments = (criteria->flags & SVC_CRITERIA_USES_SEGMENTS) != 0;
 	int			count = 0;
 
 	add_paths(criteria, mentioned);
 	for (int i = 0; i < criteria->path_count; i++)
 	{
-		if (mentioned[i])
-			texts[count++] = CStringGetTextDatum(svc_criteria_path_text(criteria, i));
+		char	   *path = svc_criteria_path_text(criteria, i);
+
+		if (!mentioned[i])
+			continue;
+		texts[count++] = CStringGetTextDatum(path);
+		segments &= strcmp(path, "segments") != 0;
 	}
+	if (segments)
+		texts[count++] = CStringGetTextDatum("segments");
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
@@ -223,6 +231,16 @@ svc_criteria_read(Jsonb *document)
 	initStringInfo(&source);
 	(void) JsonbToCString(&source, &document->root, VARSIZE(document));
 	return compile(source.data, source.len);
+}
+
+/* Would that be taken for criteria? */
+bool
+svc_criteria_is_valid(const char *source, int length)
+{
+	SvcCriteriaHost host = {.encoding = GetDatabaseEncoding(), .check_regex = check_regex};
+	SvcCriteriaError error;
+
+	return svc_criteria_parse(source, length, &host, &error) != NULL;
 }
 
 static SvcCriteria *

@@ -189,6 +189,7 @@ extern SvcCriteria *svc_criteria_parse(const char *source, int length, const Svc
 									   SvcCriteriaError *error);
 
 /* criteria.c */
+extern bool svc_criteria_is_valid(const char *source, int length);
 extern const SvcCriteria *svc_criteria_present(const SvcCriteria *criteria);
 extern char *svc_criteria_path_text(const SvcCriteria *criteria, int number);
 
@@ -201,6 +202,7 @@ extern char *svc_criteria_write_instant(int64 instant);
 extern char *svc_criteria_write_fixed_instant(int64 instant);
 extern bool svc_criteria_read_date_math(const char *string, int length, int64 now, int64 *instant);
 extern int64 svc_criteria_date_math(const char *math, int length, int64 now);
+extern bool svc_criteria_date_math_is_near(const char *math, int length);
 extern int64 svc_criteria_next_crossing(const char *math, int length, int64 now, int64 instant);
 
 #endif							/* SVC_CRITERIA_H */

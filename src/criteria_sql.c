@@ -69,7 +69,7 @@ static bool write_junction(Writer *writer, int i, StringInfo out);
 static void write_membership(Writer *writer, int i, StringInfo out);
 static bool write_condition(Writer *writer, int i, StringInfo out);
 static bool find_column(Writer *writer, int i, Column *column);
-static ColumnKind kind_of(Form_pg_attribute att);
+static ColumnKind kind_of(Oid type, Oid collation);
 static bool write_document_condition(Writer *writer, const Column *column, int i, StringInfo out);
 static bool write_column_condition(Writer *writer, const Column *column, int i, StringInfo out);
 static bool write_equal(Writer *writer, const Column *column, int i, StringInfo out);
@@ -77,9 +77,9 @@ static bool write_order(Writer *writer, const Column *column, int i, StringInfo 
 static bool write_pattern(Writer *writer, const Column *column, int i, StringInfo out);
 static void write_type(const SvcCriteriaNode *node, const Column *column, StringInfo out);
 static bool write_remainder(Writer *writer, const Column *column, int i, StringInfo out);
-static void write_within(Writer *writer, const Column *column, int i, StringInfo out);
+static bool write_within(Writer *writer, const Column *column, int i, StringInfo out);
 static bool is_comparable(const Column *column, const SvcCriteriaNode *value);
-static bool is_exact(const Column *column, const SvcCriteriaNode *value);
+static bool is_exact(Writer *writer, const Column *column, int i);
 static void write_literal(Writer *writer, const Column *column, int i, bool folded, StringInfo out);
 static const char *comparison(SvcCriteriaOp op);
 
@@ -265,8 +265,8 @@ find_column(Writer *writer, int i, Column *column)
 		if (!svc_document_has_column(att) || strlen(NameStr(att->attname)) != length ||
 			memcmp(NameStr(att->attname), name, length) != 0)
 			continue;
-		column->kind = kind_of(att);
-		column->type = att->atttypid;
+		column->type = svc_document_column_type(att);
+		column->kind = kind_of(column->type, att->attcollation);
 		column->not_null = att->attnotnull;
 		column->name = psprintf("svc_customer.%s", quote_identifier(NameStr(att->attname)));
 		return true;
@@ -276,17 +276,17 @@ find_column(Writer *writer, int i, Column *column)
 
 /* (what is equal by a collation may differ by byte) */
 static ColumnKind
-kind_of(Form_pg_attribute att)
+kind_of(Oid type, Oid collation)
 {
-	if (att->atttypid == TEXTOID || att->atttypid == VARCHAROID)
-		return get_collation_isdeterministic(att->attcollation) ? KIND_TEXT : KIND_OTHER;
-	if (att->atttypid == INT2OID || att->atttypid == INT4OID || att->atttypid == INT8OID || att->atttypid == NUMERICOID)
+	if (type == TEXTOID || type == VARCHAROID)
+		return get_collation_isdeterministic(collation) ? KIND_TEXT : KIND_OTHER;
+	if (type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID)
 		return KIND_NUMBER;
-	if (att->atttypid == BOOLOID)
+	if (type == BOOLOID)
 		return KIND_BOOLEAN;
-	if (att->atttypid == TIMESTAMPTZOID)
+	if (type == TIMESTAMPTZOID)
 		return KIND_INSTANT;
-	return att->atttypid == JSONBOID ? KIND_DOCUMENT : KIND_OTHER;
+	return type == JSONBOID ? KIND_DOCUMENT : KIND_OTHER;
 }
 
 /* On a member of a document: criteria of its own, for that document. */
@@ -296,7 +296,9 @@ write_document_condition(Writer *writer, const Column *column, int i, StringInfo
 	StringInfoData condition;
 
 	initStringInfo(&condition);
-	if (!svc_criteria_write_positive(writer->criteria, i, 1, &condition))
+	/* (what is spelled otherwise may be too long, or too deep) */
+	if (!svc_criteria_write_positive(writer->criteria, i, 1, &condition) ||
+		!svc_criteria_is_valid(condition.data, condition.len))
 		return false;
 	appendStringInfo(out, column->not_null ? "%s" : "coalesce(%s, '{}')", column->name);
 	appendStringInfo(out, " OPERATOR(%s.@~) %s::%s.svc_criteria", writer->schema,
@@ -338,10 +340,7 @@ write_column_condition(Writer *writer, const Column *column, int i, StringInfo o
 			return write_remainder(writer, column, i, out);
 		case SVC_CRITERIA_WITHIN_LAST:
 		case SVC_CRITERIA_WITHIN_NEXT:
-			if (column->kind != KIND_INSTANT)
-				return false;
-			write_within(writer, column, i, out);
-			return true;
+			return column->kind == KIND_INSTANT && write_within(writer, column, i, out);
 		case SVC_CRITERIA_ELEMENT:
 		case SVC_CRITERIA_ELEMENT_DOCUMENT:
 		case SVC_CRITERIA_SIZE:
@@ -381,7 +380,7 @@ write_equal(Writer *writer, const Column *column, int i, StringInfo out)
 	initStringInfo(&list);
 	for (int value = i + 1; value < i + nodes[i].size; value++)
 	{
-		if (!is_exact(column, &nodes[value]))
+		if (!is_exact(writer, column, value))
 			return false;
 		or_null |= nodes[value].op == SVC_CRITERIA_NULL;
 		if (!is_comparable(column, &nodes[value]))
@@ -409,7 +408,7 @@ write_order(Writer *writer, const Column *column, int i, StringInfo out)
 	SvcCriteriaOp op = writer->criteria->nodes[i].op;
 	bool		upwards = op == SVC_CRITERIA_GT || op == SVC_CRITERIA_GTE;
 
-	if (!is_exact(column, &writer->criteria->nodes[i + 1]))
+	if (!is_exact(writer, column, i + 1))
 		return false;
 	if (!is_comparable(column, &writer->criteria->nodes[i + 1]))
 	{
@@ -419,7 +418,9 @@ write_order(Writer *writer, const Column *column, int i, StringInfo out)
 	appendStringInfo(out, "(%s%s %s ", column->name, column->kind == KIND_TEXT ? " COLLATE \"C\"" : "", comparison(op));
 	write_literal(writer, column, i + 1, false, out);
 	/* what is no number in JSON, and no instant */
-	if (column->kind == KIND_INSTANT || column->type == NUMERICOID)
+	if (column->kind == KIND_INSTANT)
+		appendStringInfo(out, upwards ? " AND %s < '10000-01-01Z'" : " AND %s >= '0001-01-01Z'", column->name);
+	if (column->type == NUMERICOID)
 		appendStringInfo(out, upwards ? " AND %s < 'infinity'" : " AND %s > '-infinity'", column->name);
 	appendStringInfoChar(out, ')');
 	return true;
@@ -473,16 +474,18 @@ write_remainder(Writer *writer, const Column *column, int i, StringInfo out)
 	return true;
 }
 
-static void
+static bool
 write_within(Writer *writer, const Column *column, int i, StringInfo out)
 {
 	const SvcCriteriaNode *node = &writer->criteria->nodes[i];
 	char	   *bound = pnstrdup(svc_criteria_data(writer->criteria) + node->data, node->length);
 	bool		last = node->op == SVC_CRITERIA_WITHIN_LAST;
 
-	/* (infinity is beyond any bound) */
+	if (!svc_criteria_date_math_is_near(bound, node->length))
+		return false;
 	appendStringInfo(out, "(%s BETWEEN %s.svc_instant('%s') AND %s.svc_instant('%s'))", column->name,
 					 writer->schema, last ? bound : "now", writer->schema, last ? "now" : bound);
+	return true;
 }
 
 /* ---- literals ---- */
@@ -500,13 +503,20 @@ is_comparable(const Column *column, const SvcCriteriaNode *value)
 	return value->op == SVC_CRITERIA_INSTANT || value->op == SVC_CRITERIA_DATE_MATH;
 }
 
-/* A text may be an instant, and an instant is a text, in the document. */
+/*
+ * A text may be an instant, and an instant is a text, in the document; so is NaN.
+ * Date math that leads far away leads where there are no instants.
+ */
 static bool
-is_exact(const Column *column, const SvcCriteriaNode *value)
+is_exact(Writer *writer, const Column *column, int i)
 {
+	const SvcCriteriaNode *value = &writer->criteria->nodes[i];
+
 	if (column->kind == KIND_TEXT)
 		return value->op != SVC_CRITERIA_INSTANT && value->op != SVC_CRITERIA_DATE_MATH;
-	return column->kind != KIND_INSTANT || value->op != SVC_CRITERIA_STRING;
+	if (column->kind == KIND_INSTANT && value->op == SVC_CRITERIA_DATE_MATH)
+		return svc_criteria_date_math_is_near(svc_criteria_data(writer->criteria) + value->data, value->length);
+	return value->op != SVC_CRITERIA_STRING || (column->kind != KIND_INSTANT && column->type != NUMERICOID);
 }
 
 static void

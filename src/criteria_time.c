@@ -5,7 +5,8 @@
  *
  * An *instant* is ISO 8601: a date, or a date and a time with or without seconds
  * and their fraction, and with or without an offset.  A date alone is its first
- * moment; what has no offset is in UTC.
+ * moment; what has no offset is in UTC.  In UTC it is of the years 1 to 9999: so what
+ * is written can be read, by the server, too.
  *
  * *Date math* is "now", followed by steps such as "-30d" and roundings such as
  * "/d", from left to right, all in UTC.  Units: s, m, h, d, w, M, y.  A step of
@@ -40,8 +41,13 @@
 #define YEAR_MIN	(-4712)
 #define YEAR_MAX	294275
 
-/* the end of all time that we look at: 9999-12-31 */
-#define TIME_MAX	((INT64CONST(2932896) - EPOCH_DAY) * DAY)
+/* instants begin with the year 1, and end with the year 9999 */
+#define TIME_MIN	((INT64CONST(-719162) - EPOCH_DAY) * DAY)
+#define TIME_MAX	((INT64CONST(2932897) - EPOCH_DAY) * DAY)
+
+/* the present, for as long as this program is in use: 2000-01-01 to 9000-01-01 */
+#define PRESENT_MIN	0
+#define PRESENT_MAX	((INT64CONST(2567655) - EPOCH_DAY) * DAY)
 
 /* What is still to be read. */
 typedef struct Reader
@@ -97,7 +103,7 @@ svc_criteria_read_instant(const char *string, int length, int64 *instant)
 	}
 	*instant = (days_from_civil(year, month, day) - EPOCH_DAY) * DAY +
 		hour * HOUR + minute * MINUTE + second * SECOND + fraction - offset;
-	return true;
+	return *instant >= TIME_MIN && *instant < TIME_MAX;
 }
 
 /* Write an instant, in UTC, with a fraction only if it has one. */
@@ -172,6 +178,17 @@ svc_criteria_date_math(const char *math, int length, int64 now)
 	return memchr(math, '-', length) != NULL ? PG_INT64_MIN : PG_INT64_MAX;
 }
 
+/* Does date math lead to something that can be read and written, whenever that is? */
+bool
+svc_criteria_date_math_is_near(const char *math, int length)
+{
+	/* (what lies between is reached in between) */
+	int64		first = svc_criteria_date_math(math, length, PRESENT_MIN);
+	int64		last = svc_criteria_date_math(math, length, PRESENT_MAX);
+
+	return first >= TIME_MIN && last < TIME_MAX;
+}
+
 /*
  * The next instant at which the result of date math may pass another, in either
  * direction; PG_INT64_MAX: never.
@@ -190,33 +207,34 @@ svc_criteria_next_crossing(const char *math, int length, int64 now, int64 instan
 	int64		result = svc_criteria_date_math(math, length, now);
 	int64		reached;
 
-	if (near > 0 && result < instant - near)
-		return first_reached(math, length, now, instant - near, TIME_MAX);
-	if (near == 0 || result > instant + near)
+	if (near == 0 || result < instant - near || result > instant + near)
 		next_jump = TIME_MAX;
 	if (result > instant)
 		reached = TIME_MAX;
+	else if (result < instant - near)
+		reached = first_reached(math, length, now, instant - near, TIME_MAX);
 	else
 		reached = first_reached(math, length, now, result == instant ? instant + 1 : instant, next_jump);
 	return Min(reached, next_jump) == TIME_MAX ? PG_INT64_MAX : Min(reached, next_jump);
 }
 
 /*
- * The first instant after the present, up to the end, at which date math comes to
- * what is wanted, or more; the end, if it does not.
+ * The first instant after the present, before the end, at which date math comes to
+ * what is wanted, or more; the end, if it does not.  (At the end it may fall.)
  */
 static int64
 first_reached(const char *math, int length, int64 now, int64 wanted, int64 end)
 {
 	int64		before = now;
 	int64		after = now;
+	int64		last = end - 1;
 	int64		stride = SECOND;
 
 	/* in strides that get longer, then between the last two by halves */
-	while (after < end && svc_criteria_date_math(math, length, after) < wanted)
+	while (after < last && svc_criteria_date_math(math, length, after) < wanted)
 	{
 		before = after;
-		after = end - after > stride ? after + stride : end;
+		after = last - after > stride ? after + stride : last;
 		stride *= 2;
 	}
 	if (svc_criteria_date_math(math, length, after) < wanted)
@@ -235,8 +253,9 @@ first_reached(const char *math, int length, int64 now, int64 wanted, int64 end)
 
 /*
  * How far may the result of date math fall?  Not at all without steps of months;
- * else each makes it a day, and a rounding after that a unit.  Tells, too, when the
- * first of these steps is taken from another day.
+ * else each makes it a day, and three more if that leads to another month, for the
+ * next one; and each rounding a unit.  Tells, too, when the first of these steps is
+ * taken from another day.
  */
 static int64
 largest_fall(const char *math, int length, int64 now, int64 *next_jump)
@@ -250,16 +269,17 @@ largest_fall(const char *math, int length, int64 now, int64 *next_jump)
 		int64		start;
 
 		if (math[i - 1] == '/')
-			rounding_days = Max(rounding_days, math[i] == 'y' ? 366 : math[i] == 'M' ? 31 : math[i] == 'w' ? 7 : 1);
+			rounding_days += math[i] == 'y' ? 366 : math[i] == 'M' ? 31 : math[i] == 'w' ? 7 : 1;
 		if ((math[i] != 'M' && math[i] != 'y') || math[i - 1] == '/')
 			continue;
 		month_steps++;
 		while (math[sign] != '+' && math[sign] != '-')
 			sign--;
+		/* (which it may be long before it is the next day here, if it was rounded) */
 		start = svc_criteria_date_math(math, sign, now);
-		*next_jump = Min(*next_jump, now + DAY - (start - floor_div(start, DAY) * DAY));
+		*next_jump = first_reached(math, sign, now, (floor_div(start, DAY) + 1) * DAY, Min(*next_jump, now + DAY));
 	}
-	return month_steps == 0 ? 0 : (month_steps + rounding_days + 1) * DAY;
+	return month_steps == 0 ? 0 : (4 * month_steps + rounding_days) * DAY;
 }
 
 static bool

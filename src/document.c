@@ -32,6 +32,8 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 #include "amount.h"
@@ -44,11 +46,22 @@
 #include "statement.h"
 #include "subscription_due.h"
 
-/* Columns that are svc's own affair. */
-#define HIDDEN_COLUMNS	"changes_at has_pools revision"
+/* Columns that are svc's own affair, and those of a user whose places are taken. */
+#define HIDDEN_COLUMNS	"changes_at has_pools revision " \
+	SVC_DOCUMENT_SUBSCRIPTIONS " " SVC_DOCUMENT_ENTITLEMENTS " " SVC_DOCUMENT_USAGE " " SVC_DOCUMENT_SEGMENTS
 
 /* Windows of usage, in the order of the statement that adds them up. */
 static const char *const windows[] = {"current_period", "last_7d", "last_30d", "last_90d", "lifetime"};
+
+/* Under which a value has one text only. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			plain_settings[] = {
+	{"TimeZone", "UTC"}, {"DateStyle", "ISO"}, {"IntervalStyle", "iso_8601"}, {"bytea_output", "hex"},
+	{"extra_float_digits", "1"},
+};
 
 /* A document that is being built. */
 typedef struct Builder
@@ -226,6 +239,13 @@ svc_document_has_column(Form_pg_attribute att)
 	return !att->attisdropped && !svc_noun_list_has(HIDDEN_COLUMNS, NameStr(att->attname));
 }
 
+/* Its type; of a domain, what that is of. */
+Oid
+svc_document_column_type(Form_pg_attribute att)
+{
+	return getBaseType(att->atttypid);
+}
+
 /* ---- building ---- */
 
 /*
@@ -380,17 +400,27 @@ add_jsonb(Builder *builder, const char *column, Datum document)
 	(void) end_object(builder);
 }
 
-/* As to_jsonb() does; that asks for the type of the expression. */
+/*
+ * As to_jsonb() does; that asks for the type of the expression.  What is within it,
+ * such as the times of an array, does not follow the session's settings either.
+ */
 static Datum
 any_to_jsonb(Oid type, Datum value)
 {
 	FmgrInfo	function;
 	Const	   *argument = makeNullConst(type, -1, InvalidOid);
+	int			nest = NewGUCNestLevel();
+	Datum		result;
 
+	for (int i = 0; i < lengthof(plain_settings); i++)
+		(void) set_config_option(plain_settings[i].name, plain_settings[i].value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	fmgr_info(F_TO_JSONB, &function);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument), InvalidOid,
 											 InvalidOid, COERCE_EXPLICIT_CALL), &function);
-	return FunctionCall1(&function, value);
+	result = FunctionCall1(&function, value);
+	AtEOXact_GUC(true, nest);
+	return result;
 }
 
 static void
@@ -400,6 +430,7 @@ add_columns(Builder *builder, HeapTuple row, TupleDesc desc)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		char	   *name = NameStr(att->attname);
+		Oid			type;
 		bool		isnull;
 		Datum		value;
 
@@ -409,10 +440,11 @@ add_columns(Builder *builder, HeapTuple row, TupleDesc desc)
 		if (isnull)
 			continue;
 		add_key(builder, name, strlen(name));
-		if (att->atttypid == JSONBOID)
+		type = svc_document_column_type(att);
+		if (type == JSONBOID)
 			add_jsonb(builder, name, value);
 		else
-			add_value(builder, att->atttypid, value);
+			add_value(builder, type, value);
 	}
 }
 

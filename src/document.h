@@ -41,6 +41,7 @@ typedef struct SvcDocumentWants
 extern void svc_document_want_criteria(SvcDocumentWants *wants, const SvcCriteria *criteria);
 extern bool svc_document_wants(const SvcDocumentWants *wants, const char *member);
 extern bool svc_document_has_column(Form_pg_attribute att);
+extern Oid	svc_document_column_type(Form_pg_attribute att);
 extern Jsonb *svc_document_build(const SvcDocumentWants *wants, Datum customer_id, HeapTuple row,
 								 TupleDesc desc, TimestampTz at);
 

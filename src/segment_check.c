@@ -19,6 +19,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/varlena.h"
@@ -91,7 +92,8 @@ static Expected check_path(Check *check, const Steps *steps);
 static Expected check_column(Check *check, const Steps *steps);
 static Expected expected_of(Oid type);
 static bool is_number(const char *step);
-static Expected check_member(Check *check, const Member *members, const char *step);
+static Expected check_member(Check *check, const Member *members, const Steps *steps, int at);
+static char *list_names(const char *const *names, int count);
 static void check_operands(Check *check, int i, Expected expected);
 static bool fits(const SvcCriteriaNode *value, Expected expected);
 static const char *nearest(const char *wrong, const char *const *names, int count);
@@ -147,15 +149,16 @@ check_subscription(Check *check, int i, int first)
 	while (first < end)
 	{
 		const SvcCriteriaNode *node = &check->criteria->nodes[first];
+		Steps		steps;
 
 		if (node->path == SVC_CRITERIA_NO_PATH)
 		{
 			first++;
 			continue;
 		}
+		steps = split(check->criteria, node);
 		check->path = svc_criteria_path_text(check->criteria, node->path);
-		check_operands(check, first, check_member(check, subscription_members,
-												  split(check->criteria, node).steps[0]));
+		check_operands(check, first, check_member(check, subscription_members, &steps, 0));
 		first += node->size;
 	}
 }
@@ -190,15 +193,15 @@ check_path(Check *check, const Steps *steps)
 		if (steps->count != 3)
 			report_path(check, "usage is that of a resource in a window",
 						"Write \"usage.<resource>.<window>\", such as \"usage.api_calls.last_30d\".");
-		return check_member(check, usage_windows, steps->steps[2]);
+		return check_member(check, usage_windows, steps, 2);
 	}
 	if (strcmp(first, SVC_DOCUMENT_ENTITLEMENTS) == 0)
-		return steps->count < 3 ? ANYTHING : check_member(check, entitlement_figures, steps->steps[2]);
+		return steps->count < 3 ? ANYTHING : check_member(check, entitlement_figures, steps, 2);
 	if (strcmp(first, SVC_DOCUMENT_SUBSCRIPTIONS) == 0)
 	{
 		int			member = steps->count > 1 && is_number(steps->steps[1]) ? 2 : 1;
 
-		return member >= steps->count ? ANYTHING : check_member(check, subscription_members, steps->steps[member]);
+		return member >= steps->count ? ANYTHING : check_member(check, subscription_members, steps, member);
 	}
 	return check_column(check, steps);
 }
@@ -207,6 +210,7 @@ static Expected
 check_column(Check *check, const Steps *steps)
 {
 	const char *names[MaxHeapAttributeNumber];
+	const char *meant;
 	int			count = 0;
 
 	for (int i = 0; i < check->columns->natts; i++)
@@ -218,13 +222,14 @@ check_column(Check *check, const Steps *steps)
 		names[count++] = NameStr(att->attname);
 		if (strcmp(NameStr(att->attname), steps->steps[0]) != 0)
 			continue;
-		if (steps->count > 1 && expected_of(att->atttypid) != ANYTHING)
+		if (steps->count > 1 && expected_of(svc_document_column_type(att)) != ANYTHING)
 			report_path(check, psprintf("column \"%s\" has no members", steps->steps[0]),
 						"Members are those of jsonb columns, such as \"attributes.plan\".");
-		return expected_of(att->atttypid);
+		return expected_of(svc_document_column_type(att));
 	}
+	meant = nearest(steps->steps[0], names, count);
 	report_path(check, psprintf("customers have no column \"%s\"", steps->steps[0]),
-				nearest(steps->steps[0], names, count));
+				meant != NULL ? meant : "What belongs to your application is in \"attributes\".");
 }
 
 static Expected
@@ -246,19 +251,39 @@ is_number(const char *step)
 	return step[0] != '\0' && strspn(step, "0123456789") == strlen(step);
 }
 
+/* The step of a path that is to be one of these, the last one unless it can have members. */
 static Expected
-check_member(Check *check, const Member *members, const char *step)
+check_member(Check *check, const Member *members, const Steps *steps, int at)
 {
 	const char *names[lengthof(subscription_members)];
+	const char *step = steps->steps[at];
+	const char *meant;
 	int			count = 0;
 
 	for (; members[count].name != NULL; count++)
 	{
 		names[count] = members[count].name;
-		if (strcmp(step, names[count]) == 0)
-			return members[count].type;
+		if (strcmp(step, names[count]) != 0)
+			continue;
+		if (steps->count > at + 1 && members[count].type != ANYTHING)
+			report_path(check, psprintf("\"%s\" has no members", step), psprintf("Leave out what follows \"%s\".", step));
+		return members[count].type;
 	}
-	report_path(check, psprintf("there is no \"%s\"", step), nearest(step, names, count));
+	meant = nearest(step, names, count);
+	report_path(check, psprintf("there is no \"%s\"", step), meant != NULL ? meant : list_names(names, count));
+}
+
+static char *
+list_names(const char *const *names, int count)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	appendStringInfoString(&list, "There are");
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&list, "%s \"%s\"", i == 0 ? "" : i == count - 1 ? " and" : ",", names[i]);
+	appendStringInfoChar(&list, '.');
+	return list.data;
 }
 
 /* Can the condition ever hold? */
@@ -339,12 +364,13 @@ fits(const SvcCriteriaNode *value, Expected expected)
 		value->op == SVC_CRITERIA_DATE_MATH;
 }
 
-/* Which name was probably meant, as a hint. */
+/* Which name was probably meant, as a hint; NULL, if none is like it. */
 static const char *
 nearest(const char *wrong, const char *const *names, int count)
 {
 	const char *found = NULL;
-	int			found_distance = NEAREST_DISTANCE_MAX + 1;
+	/* half of it may be wrong */
+	int			found_distance = Min(NEAREST_DISTANCE_MAX, strlen(wrong) / 2) + 1;
 
 	/* varstr_levenshtein() itself refuses longer strings */
 	for (int i = 0; i < count && strlen(wrong) <= NAMEDATALEN; i++)
@@ -358,8 +384,7 @@ nearest(const char *wrong, const char *const *names, int count)
 			found_distance = distance;
 		}
 	}
-	return found != NULL ? psprintf("Perhaps you meant \"%s\".", found) :
-		"What belongs to your application is in \"attributes\".";
+	return found != NULL ? psprintf("Perhaps you meant \"%s\".", found) : NULL;
 }
 
 /* ---- segments that depend on others ---- */
