@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
+#include "utils/varlena.h"
 
 #include "amount.h"
 #include "argument.h"
@@ -191,4 +192,31 @@ report_null(const char *what)
 			 errmsg("%s must not be null", what),
 			 errdetail("Null would leave open what is meant."),
 			 errhint("Pass a value; arguments with a default may be left out.")));
+}
+
+/*
+ * Which name was probably meant: the first of those that differ in the fewest places,
+ * and in no more than so many; or NULL.
+ */
+const char *
+svc_nearest(const char *wrong, const char *const *names, int count, int distance_max)
+{
+	const char *nearest = NULL;
+	int			nearest_distance = distance_max + 1;
+
+	/* varstr_levenshtein() itself refuses longer strings */
+	if (strlen(wrong) > NAMEDATALEN)
+		return NULL;
+	for (int i = 0; i < count; i++)
+	{
+		int			distance = varstr_levenshtein_less_equal(wrong, strlen(wrong), names[i], strlen(names[i]),
+															 1, 1, 1, nearest_distance - 1, true);
+
+		if (distance < nearest_distance)
+		{
+			nearest = names[i];
+			nearest_distance = distance;
+		}
+	}
+	return nearest;
 }

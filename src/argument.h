@@ -34,6 +34,7 @@ extern TimestampTz svc_argument_at(FunctionCallInfo fcinfo, int n);
 extern SvcInstant svc_argument_instant(FunctionCallInfo fcinfo, int n);
 
 extern bool svc_interval_is_between(Datum interval, const char *low, const char *high);
+extern const char *svc_nearest(const char *wrong, const char *const *names, int count, int distance_max);
 extern void svc_check_id(Datum value, const char *what);
 extern void svc_check_amount(Datum value, const char *what);
 

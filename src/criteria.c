@@ -152,10 +152,10 @@ svc_criteria_paths(PG_FUNCTION_ARGS)
 		if (!mentioned[i])
 			continue;
 		texts[count++] = CStringGetTextDatum(path);
-		segments &= strcmp(path, "segments") != 0;
+		segments &= strcmp(path, SVC_CRITERIA_SEGMENTS) != 0;
 	}
 	if (segments)
-		texts[count++] = CStringGetTextDatum("segments");
+		texts[count++] = CStringGetTextDatum(SVC_CRITERIA_SEGMENTS);
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
@@ -180,6 +180,18 @@ svc_instant(PG_FUNCTION_ARGS)
 				 errdetail("It is no date math, or leads out of time."),
 				 errhint("It is \"now\", followed by steps such as \"-30d\" and roundings such as \"/d\"; units are s, m, h, d, w, M and y.")));
 	PG_RETURN_TIMESTAMPTZ(instant);
+}
+
+const char *
+svc_criteria_type_name(SvcCriteriaType type)
+{
+	static const char *const names[SVC_CRITERIA_TYPE_COUNT] = {
+		[SVC_CRITERIA_TYPE_NULL] = "null", [SVC_CRITERIA_TYPE_BOOLEAN] = "boolean",
+		[SVC_CRITERIA_TYPE_NUMBER] = "number", [SVC_CRITERIA_TYPE_STRING] = "string",
+		[SVC_CRITERIA_TYPE_ARRAY] = "array", [SVC_CRITERIA_TYPE_OBJECT] = "object",
+	};
+
+	return names[type];
 }
 
 /* A path as it is written in criteria. */
@@ -212,14 +224,10 @@ svc_criteria_path_text(const SvcCriteria *criteria, int number)
 static void
 add_paths(const SvcCriteria *criteria, bool *mentioned)
 {
-	for (int i = 0; i < criteria->node_count;)
-	{
-		const SvcCriteriaNode *node = &criteria->nodes[i];
+	int			end = criteria->node_count;
 
-		if (node->path != SVC_CRITERIA_NO_PATH)
-			mentioned[node->path] = true;
-		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
-	}
+	for (int i = 0; (i = svc_criteria_condition(criteria, i, end)) < end; i += criteria->nodes[i].size)
+		mentioned[criteria->nodes[i].path] = true;
 }
 
 /* Criteria from a document; raises SV022. */

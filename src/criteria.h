@@ -52,6 +52,9 @@
 #define SVC_CRITERIA_NEGATED		0x01	/* true where the condition is false */
 #define SVC_CRITERIA_FOLDED			0x02	/* case does not matter */
 
+/* the member of a document that names the segments that its owner is in */
+#define SVC_CRITERIA_SEGMENTS		"segments"
+
 /* path of a condition on the very value that is looked at */
 #define SVC_CRITERIA_NO_PATH		0xFFFF
 
@@ -108,6 +111,8 @@ typedef enum SvcCriteriaType
 	SVC_CRITERIA_TYPE_ARRAY,
 	SVC_CRITERIA_TYPE_OBJECT,
 } SvcCriteriaType;
+
+#define SVC_CRITERIA_TYPE_COUNT		(SVC_CRITERIA_TYPE_OBJECT + 1)
 
 typedef struct SvcCriteriaNode
 {
@@ -167,6 +172,18 @@ svc_criteria_component(const char **component)
 	return bytes[0] | bytes[1] << 8;
 }
 
+/*
+ * The first condition from node i on that looks at a path, or "end".  The next one is
+ * to be looked for behind it, since paths within its elements begin there.
+ */
+static inline int
+svc_criteria_condition(const SvcCriteria *criteria, int i, int end)
+{
+	while (i < end && criteria->nodes[i].path == SVC_CRITERIA_NO_PATH)
+		i++;
+	return i;
+}
+
 /* What is wrong with a document. */
 typedef struct SvcCriteriaError
 {
@@ -191,6 +208,7 @@ extern SvcCriteria *svc_criteria_parse(const char *source, int length, const Svc
 /* criteria.c */
 extern bool svc_criteria_is_valid(const char *source, int length);
 extern const SvcCriteria *svc_criteria_present(const SvcCriteria *criteria);
+extern const char *svc_criteria_type_name(SvcCriteriaType type);
 extern char *svc_criteria_path_text(const SvcCriteria *criteria, int number);
 
 /* criteria_explain.c */

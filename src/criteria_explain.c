@@ -14,6 +14,7 @@
 #include "utils/json.h"
 
 #include "criteria.h"
+#include "criteria_write.h"
 
 /* How a condition is said, and how the opposite is. */
 typedef struct Phrase
@@ -201,15 +202,14 @@ explain_list(const SvcCriteria *criteria, int i, const char *subject, StringInfo
 static void
 explain_types(const SvcCriteriaNode *node, StringInfo out)
 {
-	static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
 	bool		first = true;
 
 	appendStringInfoString(out, node->flags & SVC_CRITERIA_NEGATED ? "is not of type" : "is of type");
-	for (int i = 0; i < lengthof(names); i++)
+	for (int i = 0; i < SVC_CRITERIA_TYPE_COUNT; i++)
 	{
 		if (!(node->data & 1 << i))
 			continue;
-		appendStringInfo(out, first ? " %s" : " or %s", names[i]);
+		appendStringInfo(out, first ? " %s" : " or %s", svc_criteria_type_name((SvcCriteriaType) i));
 		first = false;
 	}
 }
@@ -233,17 +233,13 @@ explain_value(const SvcCriteria *criteria, int i, StringInfo out)
 	const char *bytes = svc_criteria_data(criteria) + node->data;
 	int64		instant;
 
-	if (node->op == SVC_CRITERIA_NULL)
-		appendStringInfoString(out, "null");
-	else if (node->op == SVC_CRITERIA_FALSE || node->op == SVC_CRITERIA_TRUE)
-		appendStringInfoString(out, node->op == SVC_CRITERIA_TRUE ? "true" : "false");
-	else if (node->op == SVC_CRITERIA_STRING)
-		escape_json(out, pnstrdup(bytes, node->length));
-	else if (node->op == SVC_CRITERIA_INSTANT)
+	if (node->op == SVC_CRITERIA_INSTANT)
 	{
 		memcpy(&instant, bytes, sizeof(instant));
 		appendStringInfoString(out, svc_criteria_write_instant(instant));
 	}
-	else
+	else if (node->op == SVC_CRITERIA_DATE_MATH)
 		appendBinaryStringInfo(out, bytes, node->length);
+	else
+		svc_criteria_write_value(criteria, i, out);
 }

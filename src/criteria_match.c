@@ -37,9 +37,6 @@
 #include "criteria_match.h"
 #include "criteria_version.h"
 
-/* The member of a document that names the segments that it is in. */
-#define SEGMENTS	"segments"
-
 /* In an object with more keys the server's search is faster. */
 #define KEYS_SEARCHED_MAX	64
 
@@ -442,7 +439,7 @@ is_in_segment(const Prepared *prepared, int i, const JsonbValue *document)
 	Question	question = {prepared, i};
 	JsonbValue	segments;
 
-	if (!is_object(document) || !find_member(document->val.binary.data, SEGMENTS, strlen(SEGMENTS), &segments))
+	if (!is_object(document) || !find_member(document->val.binary.data, SVC_CRITERIA_SEGMENTS, strlen(SVC_CRITERIA_SEGMENTS), &segments))
 		return false;
 	return reached(&question, &segments, false);
 }

@@ -67,9 +67,6 @@
 /* Criteria that are kept though they are of no use, at least. */
 #define UNUSED_CRITERIA_MIN		100
 
-/* The member of a document that names the segments that it is in. */
-#define SEGMENTS	"segments"
-
 /* A cost above those of all equalities, and one that there is not. */
 #define COST_PRESENCE	((int64) 1 << 40)
 #define COST_NONE		PG_INT64_MAX
@@ -345,7 +342,7 @@ svc_criteria_set_find(const SvcCriteriaSet *set, const char *id)
 	Bytes		bytes = bytes_of_text(id);
 	int			thing;
 
-	write_thing(word, bytes_of_text(SEGMENTS), &bytes);
+	write_thing(word, bytes_of_text(SVC_CRITERIA_SEGMENTS), &bytes);
 	thing = find_word(set->store->thing_words, bytes_of(word));
 	return thing >= 0 && thing < set->thing_count ? set->member_of[thing] : -1;
 }
@@ -420,7 +417,7 @@ add_members(Set *set, const SvcCriteriaMember *members)
 			Bytes		id = bytes_of_text(members[m].id);
 
 			member->id = pstrdup(members[m].id);
-			member->thing = stored_thing(store, bytes_of_text(SEGMENTS), &id);
+			member->thing = stored_thing(store, bytes_of_text(SVC_CRITERIA_SEGMENTS), &id);
 		}
 	}
 }
@@ -556,7 +553,7 @@ path_bytes(const SvcCriteria *criteria, int path)
 static void
 set_things_of_segments(Store *store, Leaf *leaf, const SvcCriteria *criteria)
 {
-	Bytes		segments = bytes_of_text(SEGMENTS);
+	Bytes		segments = bytes_of_text(SVC_CRITERIA_SEGMENTS);
 	Bytes		any = {any_component, 1};
 	int			end = leaf->node + criteria->nodes[leaf->node].size;
 
@@ -598,7 +595,7 @@ static int
 stored_thing(Store *store, Bytes first, const Bytes *second)
 {
 	bool		is_segment = second != NULL && second->data != any_component &&
-		first.length == strlen(SEGMENTS) && memcmp(first.data, SEGMENTS, first.length) == 0;
+		first.length == strlen(SVC_CRITERIA_SEGMENTS) && memcmp(first.data, SVC_CRITERIA_SEGMENTS, first.length) == 0;
 	StringInfo	word = word_buffer(store);
 	int			number;
 	Bytes		bytes;
@@ -637,7 +634,7 @@ write_thing(StringInfo out, Bytes first, const Bytes *second)
 static bool
 is_group(Bytes component)
 {
-	static const char *const groups[] = {"attributes", "entitlements", "usage", SEGMENTS};
+	static const char *const groups[] = {"attributes", "entitlements", "usage", SVC_CRITERIA_SEGMENTS};
 
 	for (int i = 0; i < lengthof(groups); i++)
 	{
@@ -832,7 +829,7 @@ index_mentions(Set *set, const SvcCriteriaMember *members)
 		{
 			Bytes		parent = bytes_of_text(members[m].parent);
 
-			add_pair(&mentions, stored_thing(store, bytes_of_text(SEGMENTS), &parent), m);
+			add_pair(&mentions, stored_thing(store, bytes_of_text(SVC_CRITERIA_SEGMENTS), &parent), m);
 		}
 	}
 	set->thing_count = store->thing_words->members;

@@ -147,20 +147,15 @@ static void
 write_fallback(Writer *writer, StringInfo out)
 {
 	const SvcCriteria *criteria = writer->criteria;
+	int			end = criteria->node_count;
 	StringInfoData paths;
 
 	initStringInfo(&paths);
-	for (int i = 0; i < criteria->node_count;)
-	{
-		const SvcCriteriaNode *node = &criteria->nodes[i];
-
-		if (node->path != SVC_CRITERIA_NO_PATH)
-			appendStringInfo(&paths, "%s%s", paths.len == 0 ? "" : ", ",
-							 quote_literal_cstr(svc_criteria_path_text(criteria, node->path)));
-		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
-	}
+	for (int i = 0; (i = svc_criteria_condition(criteria, i, end)) < end; i += criteria->nodes[i].size)
+		appendStringInfo(&paths, "%s%s", paths.len == 0 ? "" : ", ",
+						 quote_literal_cstr(svc_criteria_path_text(criteria, criteria->nodes[i].path)));
 	if (criteria->flags & SVC_CRITERIA_USES_SEGMENTS)
-		appendStringInfo(&paths, "%s'%s'", paths.len == 0 ? "" : ", ", SVC_DOCUMENT_SEGMENTS);
+		appendStringInfo(&paths, "%s'%s'", paths.len == 0 ? "" : ", ", SVC_CRITERIA_SEGMENTS);
 	appendStringInfo(out, "%s%s.svc_customer_document(svc_customer.id, ARRAY[%s]::text[]) OPERATOR(%s.@~) %s::%s.svc_criteria",
 					 out->len == 0 ? "" : " AND ", writer->schema, paths.data, writer->schema,
 					 quote_literal_cstr(pnstrdup(svc_criteria_source(criteria), criteria->source_length)),

@@ -269,15 +269,14 @@ write_values(const SvcCriteria *criteria, int i, StringInfo out)
 static void
 write_types(const SvcCriteriaNode *node, StringInfo out)
 {
-	static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
 	bool		first = true;
 
 	appendStringInfoChar(out, '[');
-	for (int i = 0; i < lengthof(names); i++)
+	for (int i = 0; i < SVC_CRITERIA_TYPE_COUNT; i++)
 	{
 		if (!(node->data & 1 << i))
 			continue;
-		appendStringInfo(out, first ? "\"%s\"" : ",\"%s\"", names[i]);
+		appendStringInfo(out, first ? "\"%s\"" : ",\"%s\"", svc_criteria_type_name((SvcCriteriaType) i));
 		first = false;
 	}
 	appendStringInfoChar(out, ']');

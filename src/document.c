@@ -48,7 +48,7 @@
 
 /* Columns that are svc's own affair, and those of a user whose places are taken. */
 #define HIDDEN_COLUMNS	"changes_at has_pools revision " \
-	SVC_DOCUMENT_SUBSCRIPTIONS " " SVC_DOCUMENT_ENTITLEMENTS " " SVC_DOCUMENT_USAGE " " SVC_DOCUMENT_SEGMENTS
+	SVC_DOCUMENT_SUBSCRIPTIONS " " SVC_DOCUMENT_ENTITLEMENTS " " SVC_DOCUMENT_USAGE " " SVC_CRITERIA_SEGMENTS
 
 /* Windows of usage, in the order of the statement that adds them up. */
 static const char *const windows[] = {"current_period", "last_7d", "last_30d", "last_90d", "lifetime"};
@@ -63,19 +63,25 @@ static const struct
 	{"extra_float_digits", "1"},
 };
 
+#define PATHS_FIRST		16		/* room to begin with */
+
 /* A document that is being built. */
 typedef struct Builder
 {
-	const SvcDocumentWants *wants;
+	SvcDocumentWants *wants;
 	Datum		customer_id;
 	TimestampTz at;
 	JsonbParseState *state;
 } Builder;
 
 static void parse_paths(SvcDocumentWants *wants, ArrayType *paths);
-static SvcDocumentPath *parse_path(const char *path);
-static bool wants_step(const SvcDocumentWants *wants, const char *member, const char *step, const char *last);
-static bool wants_all_of(const SvcDocumentWants *wants, const char *member);
+static void want(SvcDocumentWants *wants, const char *path);
+static void sort_wants(SvcDocumentWants *wants);
+static int	compare_paths(const void *a, const void *b);
+static const SvcDocumentPath *find_wanted(SvcDocumentWants *wants, SvcDocumentPath beginning);
+static bool begins_with(const SvcDocumentPath *path, const SvcDocumentPath *beginning);
+static bool wants_all_of(SvcDocumentWants *wants, const char *member);
+static bool wants_step(SvcDocumentWants *wants, const char *member, const char *step, const char *last);
 static void begin_object(Builder *builder, const char *key);
 static JsonbValue *end_object(Builder *builder);
 static void add_key(Builder *builder, const char *key, int length);
@@ -140,18 +146,27 @@ parse_paths(SvcDocumentWants *wants, ArrayType *paths)
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
-			wants->paths = lappend(wants->paths, parse_path(TextDatumGetCString(elements[i])));
+			want(wants, TextDatumGetCString(elements[i]));
 	}
 }
 
-/* The first steps of a path as it is written in criteria: a\.b.c has two. */
-static SvcDocumentPath *
-parse_path(const char *path)
+/* Want what a path leads to, by its first steps; as criteria write it: a\.b.c has two. */
+static void
+want(SvcDocumentWants *wants, const char *path)
 {
-	SvcDocumentPath *parsed = palloc0(sizeof(SvcDocumentPath));
+	SvcDocumentPath *wanted;
 	StringInfoData step;
 
-	for (const char *c = path; parsed->count < SVC_DOCUMENT_STEPS_MAX; c++)
+	if (wants->count == wants->room)
+	{
+		wants->room = Max(2 * wants->room, PATHS_FIRST);
+		wants->paths = wants->paths == NULL ? palloc(wants->room * sizeof(SvcDocumentPath)) :
+			repalloc(wants->paths, wants->room * sizeof(SvcDocumentPath));
+	}
+	wants->sorted = false;
+	wanted = &wants->paths[wants->count++];
+	wanted->count = 0;
+	for (const char *c = path; wanted->count < SVC_DOCUMENT_STEPS_MAX; c++)
 	{
 		initStringInfo(&step);
 		for (; *c != '\0' && *c != '.'; c++)
@@ -160,76 +175,116 @@ parse_path(const char *path)
 				c++;
 			appendStringInfoChar(&step, *c);
 		}
-		parsed->steps[parsed->count++] = step.data;
+		wanted->steps[wanted->count++] = step.data;
 		if (*c == '\0')
 			break;
 	}
-	return parsed;
 }
 
 /* Want what criteria look at. */
 void
 svc_document_want_criteria(SvcDocumentWants *wants, const SvcCriteria *criteria)
 {
-	for (int i = 0; i < criteria->node_count;)
-	{
-		const SvcCriteriaNode *node = &criteria->nodes[i];
+	int			end = criteria->node_count;
 
-		if (node->path != SVC_CRITERIA_NO_PATH)
-			wants->paths = lappend(wants->paths, parse_path(svc_criteria_path_text(criteria, node->path)));
-		/* (paths within elements begin there) */
-		i += node->path != SVC_CRITERIA_NO_PATH ? node->size : 1;
-	}
+	for (int i = 0; (i = svc_criteria_condition(criteria, i, end)) < end; i += criteria->nodes[i].size)
+		want(wants, svc_criteria_path_text(criteria, criteria->nodes[i].path));
 	if (criteria->flags & SVC_CRITERIA_USES_SEGMENTS)
-		wants->paths = lappend(wants->paths, parse_path(SVC_DOCUMENT_SEGMENTS));
+		want(wants, SVC_CRITERIA_SEGMENTS);
+}
+
+/* Ten thousand segments want as many paths, and each is asked for. */
+static void
+sort_wants(SvcDocumentWants *wants)
+{
+	int			kept = 0;
+
+	if (wants->sorted || wants->count == 0)
+		return;
+	qsort(wants->paths, wants->count, sizeof(SvcDocumentPath), compare_paths);
+	for (int i = 0; i < wants->count; i++)
+	{
+		if (kept == 0 || compare_paths(&wants->paths[i], &wants->paths[kept - 1]) != 0)
+			wants->paths[kept++] = wants->paths[i];
+	}
+	wants->count = kept;
+	wants->sorted = true;
+}
+
+/* Step by step, so that a path comes before those that go on from it. */
+static int
+compare_paths(const void *a, const void *b)
+{
+	const SvcDocumentPath *first = a;
+	const SvcDocumentPath *second = b;
+
+	for (int i = 0; i < Min(first->count, second->count); i++)
+	{
+		int			order = strcmp(first->steps[i], second->steps[i]);
+
+		if (order != 0)
+			return order;
+	}
+	return first->count - second->count;
+}
+
+/* The first wanted path that this one is the beginning of, or NULL. */
+static const SvcDocumentPath *
+find_wanted(SvcDocumentWants *wants, SvcDocumentPath beginning)
+{
+	int			low = 0;
+	int			high;
+
+	sort_wants(wants);
+	for (high = wants->count; low < high;)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_paths(&wants->paths[middle], &beginning) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < wants->count && begins_with(&wants->paths[low], &beginning) ? &wants->paths[low] : NULL;
+}
+
+static bool
+begins_with(const SvcDocumentPath *path, const SvcDocumentPath *beginning)
+{
+	for (int i = 0; i < beginning->count; i++)
+	{
+		if (i >= path->count || strcmp(path->steps[i], beginning->steps[i]) != 0)
+			return false;
+	}
+	return true;
 }
 
 /* Is a member of the document wanted, or something of it? */
 bool
-svc_document_wants(const SvcDocumentWants *wants, const char *member)
+svc_document_wants(SvcDocumentWants *wants, const char *member)
 {
-	ListCell   *cell;
-
-	foreach(cell, wants->paths)
-	{
-		if (strcmp(((SvcDocumentPath *) lfirst(cell))->steps[0], member) == 0)
-			return true;
-	}
-	return wants->all;
-}
-
-/* Is a member of a member wanted, and of that this, or, if it is NULL, something? */
-static bool
-wants_step(const SvcDocumentWants *wants, const char *member, const char *step, const char *last)
-{
-	ListCell   *cell;
-
-	foreach(cell, wants->paths)
-	{
-		const SvcDocumentPath *path = lfirst(cell);
-
-		if (strcmp(path->steps[0], member) == 0 &&
-			(path->count < 2 || (strcmp(path->steps[1], step) == 0 &&
-								 (last == NULL || path->count < 3 || strcmp(path->steps[2], last) == 0))))
-			return true;
-	}
-	return wants->all;
+	return wants->all || find_wanted(wants, (SvcDocumentPath) {1, {member}}) != NULL;
 }
 
 /* Is a member wanted as a whole? */
 static bool
-wants_all_of(const SvcDocumentWants *wants, const char *member)
+wants_all_of(SvcDocumentWants *wants, const char *member)
 {
-	ListCell   *cell;
+	const SvcDocumentPath *path = find_wanted(wants, (SvcDocumentPath) {1, {member}});
 
-	foreach(cell, wants->paths)
-	{
-		const SvcDocumentPath *path = lfirst(cell);
+	return wants->all || (path != NULL && path->count == 1);
+}
 
-		if (path->count == 1 && strcmp(path->steps[0], member) == 0)
-			return true;
-	}
-	return wants->all;
+/* Is a member of a member wanted, and of that this, or, if it is NULL, something? */
+static bool
+wants_step(SvcDocumentWants *wants, const char *member, const char *step, const char *last)
+{
+	const SvcDocumentPath *path = find_wanted(wants, (SvcDocumentPath) {2, {member, step}});
+
+	if (wants_all_of(wants, member))
+		return true;
+	return path != NULL && (last == NULL || path->count == 2 ||
+							find_wanted(wants, (SvcDocumentPath) {3, {member, step, last}}) != NULL);
 }
 
 /* Is a column of svc_customer a member of the document? */
@@ -253,7 +308,7 @@ svc_document_column_type(Form_pg_attribute att)
  * at an instant.
  */
 Jsonb *
-svc_document_build(const SvcDocumentWants *wants, Datum customer_id, HeapTuple row, TupleDesc desc, TimestampTz at)
+svc_document_build(SvcDocumentWants *wants, Datum customer_id, HeapTuple row, TupleDesc desc, TimestampTz at)
 {
 	Builder		builder = {.wants = wants, .customer_id = customer_id, .at = at};
 
@@ -265,7 +320,7 @@ svc_document_build(const SvcDocumentWants *wants, Datum customer_id, HeapTuple r
 		add_entitlements(&builder);
 	if (svc_document_wants(wants, SVC_DOCUMENT_USAGE))
 		add_usage(&builder);
-	if (svc_document_wants(wants, SVC_DOCUMENT_SEGMENTS))
+	if (svc_document_wants(wants, SVC_CRITERIA_SEGMENTS))
 		add_segments(&builder);
 	return JsonbValueToJsonb(end_object(&builder));
 }
@@ -556,12 +611,12 @@ add_entitlement(Builder *builder, const char *code, const SvcGrantSet *set)
 static List *
 wanted_steps(Builder *builder, const char *member, SvcStatement *others)
 {
+	const SvcDocumentWants *wants = builder->wants;
 	List	   *steps = NIL;
-	ListCell   *cell;
 
-	foreach(cell, builder->wants->paths)
+	for (int i = 0; i < wants->count; i++)
 	{
-		const SvcDocumentPath *path = lfirst(cell);
+		const SvcDocumentPath *path = &wants->paths[i];
 
 		if (path->count >= 2 && strcmp(path->steps[0], member) == 0)
 			steps = lappend(steps, pstrdup(path->steps[1]));
@@ -655,7 +710,7 @@ add_segments(Builder *builder)
 	};
 	uint64		rows = read_of_customer(builder, &segments);
 
-	add_key(builder, SVC_DOCUMENT_SEGMENTS, strlen(SVC_DOCUMENT_SEGMENTS));
+	add_key(builder, SVC_CRITERIA_SEGMENTS, strlen(SVC_CRITERIA_SEGMENTS));
 	(void) pushJsonbValue(&builder->state, WJB_BEGIN_ARRAY, NULL);
 	for (uint64 row = 0; row < rows; row++)
 	{

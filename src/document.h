@@ -19,7 +19,6 @@
 #define SVC_DOCUMENT_SUBSCRIPTIONS	"subscriptions"
 #define SVC_DOCUMENT_ENTITLEMENTS	"entitlements"
 #define SVC_DOCUMENT_USAGE			"usage"
-#define SVC_DOCUMENT_SEGMENTS		"segments"
 
 /* So many components of a path decide on what is built. */
 #define SVC_DOCUMENT_STEPS_MAX		3
@@ -31,18 +30,21 @@ typedef struct SvcDocumentPath
 	const char *steps[SVC_DOCUMENT_STEPS_MAX];
 } SvcDocumentPath;
 
-/* What of a document is wanted. */
+/* What of a document is wanted.  Zeros are nothing. */
 typedef struct SvcDocumentWants
 {
 	bool		all;
-	List	   *paths;			/* of SvcDocumentPath */
+	bool		sorted;			/* the paths, and each is there once */
+	int			count;
+	int			room;
+	SvcDocumentPath *paths;
 } SvcDocumentWants;
 
 extern void svc_document_want_criteria(SvcDocumentWants *wants, const SvcCriteria *criteria);
-extern bool svc_document_wants(const SvcDocumentWants *wants, const char *member);
+extern bool svc_document_wants(SvcDocumentWants *wants, const char *member);
 extern bool svc_document_has_column(Form_pg_attribute att);
 extern Oid	svc_document_column_type(Form_pg_attribute att);
-extern Jsonb *svc_document_build(const SvcDocumentWants *wants, Datum customer_id, HeapTuple row,
+extern Jsonb *svc_document_build(SvcDocumentWants *wants, Datum customer_id, HeapTuple row,
 								 TupleDesc desc, TimestampTz at);
 
 #endif							/* SVC_DOCUMENT_H */

@@ -33,7 +33,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "lifecycle.h"
-#include "segment_watch.h"
+#include "segment_due.h"
 #include "statement.h"
 #include "subscription_due.h"
 

@@ -30,7 +30,6 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "catalog.h"
@@ -67,7 +66,7 @@ svc_membership_take(Datum *customer_ids, int count)
 		1, {TEXTARRAYOID}
 	};
 	uint64	   *keys = palloc(Max(count, 1) * sizeof(uint64));
-	Datum		ids = PointerGetDatum(construct_array(customer_ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	Datum		ids = svc_statement_texts(customer_ids, count);
 
 	svc_membership_hold();
 	svc_statement_run(&customers, &ids, NULL);

@@ -11,6 +11,9 @@
 /* So many changes of one segment at once make an event each; more, one for all. */
 #define SVC_MEMBERSHIP_EVENTS_MAX	100
 
+/* Of so many customers the memberships are taken one by one, of more all. */
+#define SVC_MEMBERSHIP_TAKEN_MAX	1000
+
 extern void svc_membership_hold(void);
 extern void svc_membership_take(Datum *customer_ids, int count);
 extern bool svc_membership_try_take(Datum customer_id);

@@ -211,8 +211,7 @@ refuse_foreign_references(void)
 	for (int i = 0; i < lengthof(moved); i++)
 		tables[i] = CStringGetTextDatum(moved[i].table);
 	values[0] = ObjectIdGetDatum(svc_catalog_schema());
-	values[1] = PointerGetDatum(construct_array(tables, lengthof(moved), TEXTOID,
-												-1, false, TYPALIGN_INT));
+	values[1] = svc_statement_texts(tables, lengthof(moved));
 	if (svc_statement_run(&statement, values, NULL) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_STILL_IN_USE),

@@ -177,8 +177,8 @@ svc_plan_lock_all_grants(const SvcSubscriptionKey *keys, int count)
 		customer_ids[i] = keys[i].customer_id;
 		ids[i] = keys[i].id;
 	}
-	values[0] = PointerGetDatum(construct_array(customer_ids, count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[1] = PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[0] = svc_statement_texts(customer_ids, count);
+	values[1] = svc_statement_texts(ids, count);
 	svc_statement_run(&statement, values, NULL);
 }
 

@@ -38,7 +38,6 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -207,8 +206,8 @@ svc_pool_lock(SvcGrantSet *pot, Datum customer_id, Datum *codes, int code_count,
 		3, {TEXTOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	Datum		values[3] = {customer_id,
-		PointerGetDatum(construct_array(codes, code_count, TEXTOID, -1, false, TYPALIGN_INT)),
-	PointerGetDatum(construct_array(payees, payee_count, TEXTOID, -1, false, TYPALIGN_INT))};
+		svc_statement_texts(codes, code_count),
+	svc_statement_texts(payees, payee_count)};
 
 	svc_grant_read_rows(pot, svc_statement_run(&statement, values, NULL));
 	read_costs(pot);

@@ -20,7 +20,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
 #include "argument.h"
 #include "catalog.h"
@@ -314,30 +313,15 @@ static const char *
 nearest_property(SvcNoun noun, Relation rel, const char *key)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	const char *snake = to_snake_case(key);
-	const char *nearest = NULL;
-	int			nearest_distance = NEAREST_DISTANCE_MAX + 1;
+	const char **names = palloc(desc->natts * sizeof(char *));
+	int			count = 0;
 
-	/* varstr_levenshtein() itself refuses longer strings */
-	if (strlen(snake) > NAMEDATALEN)
-		return NULL;
 	for (int i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		const char *name = NameStr(att->attname);
-		int			distance;
-
-		if (!is_property(noun, att))
-			continue;
-		distance = varstr_levenshtein_less_equal(snake, strlen(snake), name, strlen(name),
-												 1, 1, 1, nearest_distance - 1, true);
-		if (distance < nearest_distance)
-		{
-			nearest = name;
-			nearest_distance = distance;
-		}
+		if (is_property(noun, TupleDescAttr(desc, i)))
+			names[count++] = NameStr(TupleDescAttr(desc, i)->attname);
 	}
-	return nearest;
+	return svc_nearest(to_snake_case(key), names, count, NEAREST_DISTANCE_MAX);
 }
 
 static void

@@ -22,8 +22,8 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "criteria_match.h"
@@ -86,7 +86,7 @@ typedef struct Check
 } Check;
 
 static void check_node(Check *check, int i);
-static void check_subscription(Check *check, int i, int first);
+static void check_subscription(Check *check, int element);
 static Steps split(const SvcCriteria *criteria, const SvcCriteriaNode *node);
 static Expected check_path(Check *check, const Steps *steps);
 static Expected check_column(Check *check, const Steps *steps);
@@ -111,19 +111,10 @@ svc_segment_check_criteria(const SvcCriteria *criteria)
 {
 	Relation	customers = svc_catalog_open("svc_customer", AccessShareLock);
 	Check		check = {.criteria = criteria, .columns = RelationGetDescr(customers)};
+	int			end = criteria->node_count;
 
-	for (int i = 0; i < criteria->node_count;)
-	{
-		const SvcCriteriaNode *node = &criteria->nodes[i];
-
-		if (node->path == SVC_CRITERIA_NO_PATH)
-		{
-			i++;
-			continue;
-		}
+	for (int i = 0; (i = svc_criteria_condition(criteria, i, end)) < end; i += criteria->nodes[i].size)
 		check_node(&check, i);
-		i += node->size;
-	}
 	table_close(customers, NoLock);
 }
 
@@ -137,29 +128,22 @@ check_node(Check *check, int i)
 	check->path = svc_criteria_path_text(check->criteria, node->path);
 	check_operands(check, i, check_path(check, &steps));
 	if (node->op == SVC_CRITERIA_ELEMENT_DOCUMENT && strcmp(steps.steps[0], SVC_DOCUMENT_SUBSCRIPTIONS) == 0)
-		check_subscription(check, i, i + 1);
+		check_subscription(check, i);
 }
 
 /* Conditions on one subscription. */
 static void
-check_subscription(Check *check, int i, int first)
+check_subscription(Check *check, int element)
 {
-	int			end = i + check->criteria->nodes[i].size;
+	const SvcCriteriaNode *nodes = check->criteria->nodes;
+	int			end = element + nodes[element].size;
 
-	while (first < end)
+	for (int i = element + 1; (i = svc_criteria_condition(check->criteria, i, end)) < end; i += nodes[i].size)
 	{
-		const SvcCriteriaNode *node = &check->criteria->nodes[first];
-		Steps		steps;
+		Steps		steps = split(check->criteria, &nodes[i]);
 
-		if (node->path == SVC_CRITERIA_NO_PATH)
-		{
-			first++;
-			continue;
-		}
-		steps = split(check->criteria, node);
-		check->path = svc_criteria_path_text(check->criteria, node->path);
-		check_operands(check, first, check_member(check, subscription_members, &steps, 0));
-		first += node->size;
+		check->path = svc_criteria_path_text(check->criteria, nodes[i].path);
+		check_operands(check, i, check_member(check, subscription_members, &steps, 0));
 	}
 }
 
@@ -185,7 +169,7 @@ check_path(Check *check, const Steps *steps)
 {
 	const char *first = steps->steps[0];
 
-	if (strcmp(first, SVC_DOCUMENT_SEGMENTS) == 0)
+	if (strcmp(first, SVC_CRITERIA_SEGMENTS) == 0)
 		report_path(check, "which segments a customer is in is no matter of paths",
 					"Use \"$inSegment\" or \"$notInSegment\".");
 	if (strcmp(first, SVC_DOCUMENT_USAGE) == 0)
@@ -368,23 +352,10 @@ fits(const SvcCriteriaNode *value, Expected expected)
 static const char *
 nearest(const char *wrong, const char *const *names, int count)
 {
-	const char *found = NULL;
 	/* half of it may be wrong */
-	int			found_distance = Min(NEAREST_DISTANCE_MAX, strlen(wrong) / 2) + 1;
+	const char *meant = svc_nearest(wrong, names, count, Min(NEAREST_DISTANCE_MAX, strlen(wrong) / 2));
 
-	/* varstr_levenshtein() itself refuses longer strings */
-	for (int i = 0; i < count && strlen(wrong) <= NAMEDATALEN; i++)
-	{
-		int			distance = varstr_levenshtein_less_equal(wrong, strlen(wrong), names[i], strlen(names[i]),
-															 1, 1, 1, found_distance - 1, true);
-
-		if (distance < found_distance)
-		{
-			found = names[i];
-			found_distance = distance;
-		}
-	}
-	return found != NULL ? psprintf("Perhaps you meant \"%s\".", found) : NULL;
+	return meant != NULL ? psprintf("Perhaps you meant \"%s\".", meant) : NULL;
 }
 
 /* ---- segments that depend on others ---- */

@@ -34,12 +34,16 @@
 #include "segment_rule.h"
 #include "segment_sync.h"
 
-/* What decides on who is in a segment. */
 static SvcColumn criteria_column = {"criteria", JSONBOID};
 static SvcColumn automated_column = {"automated", BOOLOID};
 static SvcColumn parent_column = {"parent_segment_id"};
 static SvcColumn frequency_column = {"sync_frequency"};
 static SvcColumn status_column = {"status"};
+
+/* What decides on who is in a segment. */
+static SvcColumn *const defining[] = {
+	&criteria_column, &automated_column, &parent_column, &frequency_column, &status_column
+};
 
 static SvcColumn id_column = {"id"};
 static SvcColumn description_column = {"criteria_description"};
@@ -69,15 +73,14 @@ svc_segment_rule_init(void)
 static void
 before_lock(const char *action, Jsonb *properties)
 {
-	static const char *const keys[] = {"criteria", "automated", "parent_segment_id", "sync_frequency", "status"};
 	bool		redefines = strcmp(action, "archive") == 0;
 
-	for (int i = 0; i < lengthof(keys) && properties != NULL && JB_ROOT_IS_OBJECT(properties); i++)
+	for (int i = 0; i < lengthof(defining) && properties != NULL && JB_ROOT_IS_OBJECT(properties); i++)
 	{
 		JsonbValue	key = {.type = jbvString};
 
-		key.val.string.val = unconstify(char *, keys[i]);
-		key.val.string.len = strlen(keys[i]);
+		key.val.string.val = unconstify(char *, defining[i]->name);
+		key.val.string.len = strlen(defining[i]->name);
 		redefines |= findJsonbValueFromContainer(&properties->root, JB_FOBJECT, &key) != NULL;
 	}
 	if (redefines)
@@ -114,9 +117,12 @@ check(SvcRowChange *change)
 static bool
 is_redefined(SvcRowChange *change)
 {
-	return svc_row_column_differs(change, &criteria_column) || svc_row_column_differs(change, &automated_column) ||
-		svc_row_column_differs(change, &parent_column) || svc_row_column_differs(change, &frequency_column) ||
-		svc_row_column_differs(change, &status_column);
+	for (int i = 0; i < lengthof(defining); i++)
+	{
+		if (svc_row_column_differs(change, defining[i]))
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -223,15 +229,12 @@ keep_members(Datum segment_id)
 static void
 fill(Datum segment_id)
 {
-	static SvcStatement mark = {
-		"UPDATE @extschema@.svc_customer_segment SET last_synced_at = NULL WHERE id = $1", 1, {TEXTOID}
-	};
 	SvcSyncScope everyone = {.all = true};
 	SvcNote		no_note = {0};
 	SvcSegment	segment;
 
 	if (IsolationUsesXactSnapshot())
-		svc_lifecycle_rewrite(&mark, &segment_id, NULL);
+		svc_segment_mark_due(segment_id);
 	else if (svc_segment_read(&segment, segment_id) && (segment.criteria != NULL || segment.parent != NULL))
 		svc_segment_sync(&segment, &everyone, &no_note);
 }

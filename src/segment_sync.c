@@ -24,7 +24,6 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "catalog.h"
@@ -37,9 +36,6 @@
 #include "segment_sync.h"
 #include "statement.h"
 #include "touch.h"
-
-/* So many customers are locked one by one. */
-#define DIFFERENCES_LOCKED_MAX		1000
 
 /* How many have come and gone. */
 typedef struct Tally
@@ -59,6 +55,17 @@ static void change_all(const SvcSegment *segment, const SvcSyncScope *scope, Tal
 static void remove_gone(const SvcSegment *segment);
 static void set_timers(const SvcSegment *segment, const SvcSyncScope *scope);
 static void write_figures(const SvcSegment *segment, const Tally *tally, const SvcNote *note);
+
+/* Let svc_run_due() look at all customers. */
+void
+svc_segment_mark_due(Datum segment_id)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer_segment SET last_synced_at = NULL WHERE id = $1", 1, {TEXTOID}
+	};
+
+	svc_lifecycle_rewrite(&statement, &segment_id, NULL);
+}
 
 /* What a segment is, by the latest snapshot; false, if there is none. */
 bool
@@ -108,7 +115,7 @@ svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	if (!segment->realtime)
 		return;
 	count = list_differences(segment, &ids);
-	if (count > DIFFERENCES_LOCKED_MAX)
+	if (count > SVC_MEMBERSHIP_TAKEN_MAX)
 	{
 		svc_membership_take_all();
 		return;
@@ -132,7 +139,7 @@ svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	if (!segment->realtime)
 		return true;
 	count = list_differences(segment, &ids);
-	if (count > DIFFERENCES_LOCKED_MAX)
+	if (count > SVC_MEMBERSHIP_TAKEN_MAX)
 		return svc_membership_try_take_all();
 	for (int i = 0; i < count; i++)
 	{
@@ -154,7 +161,7 @@ void
 svc_scope_of(SvcSyncScope *scope, Datum *customer_ids, int count)
 {
 	scope->all = false;
-	scope->customer_ids = PointerGetDatum(construct_array(customer_ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	scope->customer_ids = svc_statement_texts(customer_ids, count);
 }
 
 /* Whom the members are wrong about; more than can be locked, if it is not known. */
@@ -166,8 +173,8 @@ list_differences(const SvcSegment *segment, Datum **ids)
 	bool		isnull;
 
 	if (!segment->synced)
-		return DIFFERENCES_LOCKED_MAX + 1;
-	rows = find_differences(segment, &everyone, DIFFERENCES_LOCKED_MAX + 1);
+		return SVC_MEMBERSHIP_TAKEN_MAX + 1;
+	rows = find_differences(segment, &everyone, SVC_MEMBERSHIP_TAKEN_MAX + 1);
 	*ids = palloc(Max(rows, 1) * sizeof(Datum));
 	for (uint64 row = 0; row < rows; row++)
 		(*ids)[row] = svc_statement_value(row, 1, &isnull);

@@ -32,6 +32,7 @@ typedef struct SvcSyncScope
 extern void svc_scope_everyone(SvcSyncScope *scope);
 extern void svc_scope_of(SvcSyncScope *scope, Datum *customer_ids, int count);
 
+extern void svc_segment_mark_due(Datum segment_id);
 extern bool svc_segment_read(SvcSegment *segment, Datum id);
 extern bool svc_segment_follows_time(const SvcSegment *segment);
 extern void svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope);

@@ -17,8 +17,7 @@
  *
  * What time alone changes: with each answer goes the next instant at which it may
  * change, as a row of svc_segment_timer, and svc_run_due() asks again then.  What
- * makes no event, counters and usage, it looks at every svc.segment_refresh, and
- * segments that are not in real time as often as they want.
+ * makes no event, counters and usage, it looks at from time to time (segment_due.c).
  *
  * Locks: memberships (membership.c), rows of segments in the order of their ids,
  * their members, timers.  A segment that depends on a parent which a customer leaves
@@ -43,8 +42,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "argument.h"
-#include "attempt.h"
 #include "catalog.h"
 #include "clock.h"
 #include "criteria_match.h"
@@ -57,8 +54,6 @@
 #include "segment_watch.h"
 #include "statement.h"
 #include "touch.h"
-
-int			svc_segment_refresh = 300;
 
 /* With more criteria in question, a document has what any segment mentions. */
 #define CRITERIA_LOOKED_THROUGH_MAX		50
@@ -116,19 +111,9 @@ typedef struct Inquiry
 	List	   *timed;			/* numbers of segments that are to be asked again */
 } Inquiry;
 
-/* A customer, or a segment, whose turn it is. */
-typedef struct Turn
-{
-	TimestampTz at;
-	Datum		id;
-	List	   *segment_ids;	/* of a customer */
-	bool		done;
-} Turn;
-
 static void follow(const SvcTouch *touches, int count);
 static void follow_customers(const SvcTouch *touches, int count);
 static void follow_all(const Bitmapset *candidates);
-static void mark_due(Datum segment_id);
 static Bitmapset *candidates_of(const SvcTouch *touches, int count);
 static void load_watch(void);
 static void forget_watch(Datum arg, Oid relation);
@@ -136,8 +121,10 @@ static void read_segments(Watch *fresh);
 static void compile_criteria(Watched *segment, Datum document, const Watched *before);
 static bool mentions_counters(const SvcCriteria *criteria);
 static const Watched *find_segment(const Watch *in, const char *id);
+static int	compare_segment(const void *id, const void *segment);
 static List *ask(List *flips, Datum customer_id, const Bitmapset *candidates, TimestampTz at);
 static void read_places(Inquiry *inquiry, Datum customer_id);
+static int	compare_ids(const void *a, const void *b);
 static bool is_listed(char **ids, int count, const char *id, int *position);
 static bool is_member(const char *segment_id, void *state);
 static bool decide(int member, bool matches, void *state);
@@ -149,11 +136,6 @@ static void lock_segments(List *flips);
 static int	compare_flips(const ListCell *a, const ListCell *b);
 static void apply_to_segment(List *flips, int first, int end);
 static void apply_flip(const Flip *flip);
-static void ask_in_turn(void *state);
-static void run_turn(void *state);
-static void forget_timer(Datum customer_id, const char *segment_id);
-static void sync_in_turn(void *state);
-static void run_sync(void *state);
 
 PG_FUNCTION_INFO_V1(svc_watch);
 PG_FUNCTION_INFO_V1(svc_watch_begins);
@@ -195,91 +177,49 @@ svc_watch_begins(PG_FUNCTION_ARGS)
 }
 
 /*
- * Ask again where time is up.  Returns how many answers were given; customers that
- * somebody else is busy with are left for the next time.
+ * Ask a customer, whose memberships are taken, about these segments, as it is at an
+ * instant.  Returns those of them that are not watched any more.
  */
-int64
-svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
+List *
+svc_segment_ask(Datum customer_id, List *segment_ids, TimestampTz at)
 {
-	static SvcStatement statement = {
-		"SELECT customer_id::text, segment_id::text FROM @extschema@.svc_segment_timer"
-		" WHERE customer_id IN (SELECT customer_id FROM @extschema@.svc_segment_timer"
-		"   WHERE due_at <= $1 ORDER BY due_at LIMIT $2) AND due_at <= $1"
-		" ORDER BY customer_id, segment_id",
-		2, {TIMESTAMPTZOID, INT4OID}
-	};
-	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
-	uint64		rows = svc_statement_run(&statement, values, NULL);
-	SPITupleTable *due = SPI_tuptable;
-	int64		answers = 0;
-	uint64		row = 0;
+	Bitmapset  *candidates = NULL;
+	List	   *unknown = NIL;
+	List	   *flips;
+	ListCell   *cell;
 
-	while (row < rows)
+	load_watch();
+	foreach(cell, segment_ids)
 	{
-		Turn		turn = {.at = at};
-		char	   *customer_id = SPI_getvalue(due->vals[row], due->tupdesc, 1);
+		int			member = svc_criteria_set_find(watch.set, lfirst(cell));
 
-		CHECK_FOR_INTERRUPTS();
-		for (; row < rows && strcmp(SPI_getvalue(due->vals[row], due->tupdesc, 1), customer_id) == 0; row++)
-			turn.segment_ids = lappend(turn.segment_ids, SPI_getvalue(due->vals[row], due->tupdesc, 2));
-		turn.id = CStringGetTextDatum(customer_id);
-		if (!svc_attempt(ask_in_turn, &turn, SVC_CUSTOMER, turn.id, turn.id))
-			(*failed)++;
-		else if (turn.done)
-			answers += list_length(turn.segment_ids);
+		if (member >= 0)
+			candidates = bms_add_member(candidates, member);
+		else
+			unknown = lappend(unknown, lfirst(cell));
 	}
-	return answers;
+	PushActiveSnapshot(GetLatestSnapshot());
+	flips = ask(NIL, customer_id, candidates, at);
+	PopActiveSnapshot();
+	apply(flips);
+	return unknown;
 }
 
-/*
- * Sync the segments whose turn it is; those that somebody else has locked are left for
- * the next time.  Returns how many it were.
- */
-int64
-svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
+/* The ids of segments in real time that look at what makes no event, as text[]. */
+Datum
+svc_segment_list_counting(void)
 {
-	static SvcStatement statement = {
-		"SELECT id::text FROM @extschema@.svc_customer_segment"
-		" WHERE status = 'active' AND automated AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
-		"   CASE sync_frequency WHEN 'hourly' THEN interval '1 hour' WHEN 'daily' THEN interval '24 hours'"
-		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($3) THEN $4 END END)"
-		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
-		4, {TIMESTAMPTZOID, INT4OID, TEXTARRAYOID, INTERVALOID}
-	};
-	Interval	refresh = {.time = svc_segment_refresh * USECS_PER_SEC};
-	Datum	   *counting;
-	Datum		values[4] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	Datum	   *ids;
 	int			count = 0;
-	int64		syncs = 0;
-	SPITupleTable *due;
-	uint64		rows;
 
-	/* (an old snapshot does not show all customers) */
-	if (IsolationUsesXactSnapshot())
-		return 0;
 	load_watch();
-	counting = palloc(Max(watch.count, 1) * sizeof(Datum));
+	ids = palloc(Max(watch.count, 1) * sizeof(Datum));
 	for (int i = 0; i < watch.count; i++)
 	{
 		if (watch.segments[i].has_counters)
-			counting[count++] = CStringGetTextDatum(watch.segments[i].id);
+			ids[count++] = CStringGetTextDatum(watch.segments[i].id);
 	}
-	values[2] = PointerGetDatum(construct_array(counting, count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[3] = IntervalPGetDatum(&refresh);
-	rows = svc_statement_run(&statement, values, NULL);
-	due = SPI_tuptable;
-	for (uint64 row = 0; row < rows; row++)
-	{
-		bool		isnull;
-		Turn		turn = {.at = at, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
-
-		CHECK_FOR_INTERRUPTS();
-		if (!svc_attempt(sync_in_turn, &turn, SVC_CUSTOMER_SEGMENT, (Datum) 0, turn.id))
-			(*failed)++;
-		else
-			syncs += turn.done;
-	}
-	return syncs;
+	return svc_statement_texts(ids, count);
 }
 
 /* ---- what follows from changes ---- */
@@ -356,22 +296,12 @@ follow_all(const Bitmapset *candidates)
 		if (!svc_segment_read(&segment, id) || strcmp(segment.status, "archived") == 0)
 			continue;
 		if (IsolationUsesXactSnapshot())
-			mark_due(id);
+			svc_segment_mark_due(id);
 		else if (watched->realtime)
 			svc_segment_follow(&segment, &everyone);
 		else
 			svc_segment_prune(&segment);
 	}
-}
-
-static void
-mark_due(Datum segment_id)
-{
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_customer_segment SET last_synced_at = NULL WHERE id = $1", 1, {TEXTOID}
-	};
-
-	svc_lifecycle_rewrite(&statement, &segment_id, NULL);
 }
 
 /* The segments that are to be asked about a customer of which this has changed. */
@@ -504,22 +434,13 @@ mentions_counters(const SvcCriteria *criteria)
 static const Watched *
 find_segment(const Watch *in, const char *id)
 {
-	int			low = 0;
-	int			high = in->count;
+	return bsearch(id, in->segments, in->count, sizeof(Watched), compare_segment);
+}
 
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-		int			order = strcmp(id, in->segments[middle].id);
-
-		if (order == 0)
-			return &in->segments[middle];
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
+static int
+compare_segment(const void *id, const void *segment)
+{
+	return strcmp(id, ((const Watched *) segment)->id);
 }
 
 /* ---- one customer ---- */
@@ -600,25 +521,17 @@ read_places(Inquiry *inquiry, Datum customer_id)
 static bool
 is_listed(char **ids, int count, const char *id, int *position)
 {
-	int			low = 0;
-	int			high = count;
+	char	  **found = bsearch(&id, ids, count, sizeof(char *), compare_ids);
 
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-		int			order = strcmp(id, ids[middle]);
+	if (found != NULL)
+		*position = found - ids;
+	return found != NULL;
+}
 
-		if (order == 0)
-		{
-			*position = middle;
-			return true;
-		}
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return false;
+static int
+compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
 /* Has the customer been in a segment until now? */
@@ -722,8 +635,8 @@ set_alarms(Inquiry *inquiry, Datum customer_id)
 		alarmed[due_count] = asked[asked_count - 1];
 		due[due_count++] = TimestampTzGetDatum(at);
 	}
-	values[1] = PointerGetDatum(construct_array(asked, asked_count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(alarmed, due_count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = svc_statement_texts(asked, asked_count);
+	values[2] = svc_statement_texts(alarmed, due_count);
 	values[3] = PointerGetDatum(construct_array(due, due_count, TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
 	(void) svc_statement_run(&clear, values, NULL);
@@ -773,7 +686,7 @@ lock_segments(List *flips)
 			ids[count++] = CStringGetTextDatum(flip->segment_id);
 		last = flip->segment_id;
 	}
-	array = PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+	array = svc_statement_texts(ids, count);
 	(void) svc_statement_run(&statement, &array, NULL);
 }
 
@@ -822,76 +735,4 @@ apply_flip(const Flip *flip)
 				 errdetail("Whether customer \"%s\" is in segment \"%s\" was changed meanwhile.",
 						   flip->customer_id, flip->segment_id),
 				 errhint("Run the transaction again.")));
-}
-
-/* ---- turns ---- */
-
-static void
-ask_in_turn(void *state)
-{
-	Turn	   *turn = state;
-
-	svc_clock_run_at(turn->at, run_turn, turn);
-}
-
-static void
-run_turn(void *state)
-{
-	Turn	   *turn = state;
-	Bitmapset  *candidates = NULL;
-	List	   *flips;
-	ListCell   *cell;
-
-	if (!svc_membership_try_take(turn->id))
-		return;
-	load_watch();
-	foreach(cell, turn->segment_ids)
-	{
-		int			member = svc_criteria_set_find(watch.set, lfirst(cell));
-
-		if (member >= 0)
-			candidates = bms_add_member(candidates, member);
-		else
-			forget_timer(turn->id, lfirst(cell));
-	}
-	turn->done = true;
-	PushActiveSnapshot(GetLatestSnapshot());
-	flips = ask(NIL, turn->id, candidates, turn->at);
-	PopActiveSnapshot();
-	apply(flips);
-}
-
-/* Of a segment that is not watched any more. */
-static void
-forget_timer(Datum customer_id, const char *segment_id)
-{
-	static SvcStatement statement = {
-		"DELETE FROM @extschema@.svc_segment_timer WHERE customer_id = $1 AND segment_id = $2",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {customer_id, CStringGetTextDatum(segment_id)};
-
-	(void) svc_statement_run(&statement, values, NULL);
-}
-
-static void
-sync_in_turn(void *state)
-{
-	Turn	   *turn = state;
-
-	svc_clock_run_at(turn->at, run_sync, turn);
-}
-
-static void
-run_sync(void *state)
-{
-	Turn	   *turn = state;
-	SvcNote		no_note = {0};
-	SvcSyncScope scope;
-	SvcSegment	segment;
-
-	if (!svc_segment_read(&segment, turn->id) || !svc_segment_try_lock_differences(&segment, &scope))
-		return;
-	svc_segment_sync(&segment, &scope, &no_note);
-	turn->done = true;
 }

@@ -8,12 +8,10 @@
 #ifndef SVC_SEGMENT_WATCH_H
 #define SVC_SEGMENT_WATCH_H
 
+#include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
-/* setting, defined in svc.c: seconds until what has no events is looked at again */
-extern int	svc_segment_refresh;
-
-extern int64 svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed);
-extern int64 svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed);
+extern List *svc_segment_ask(Datum customer_id, List *segment_ids, TimestampTz at);
+extern Datum svc_segment_list_counting(void);
 
 #endif							/* SVC_SEGMENT_WATCH_H */

@@ -13,7 +13,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -79,6 +81,13 @@ uint64
 svc_statement_run_literally(const char *sql, int nargs, Oid *argtypes, Datum *values, bool only_read)
 {
 	return processed(SPI_execute_with_args(sql, nargs, argtypes, values, NULL, only_read, 0));
+}
+
+/* An argument of type text[]. */
+Datum
+svc_statement_texts(Datum *texts, int count)
+{
+	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* A value of the last result, counted from row 0 and column 1. */

@@ -101,7 +101,7 @@ svc_subscription_usage(PG_FUNCTION_ARGS)
 		codes[count] = grant.code;
 		used[count++] = grant.balance.used;
 	}
-	lists[0] = PointerGetDatum(construct_array(codes, count, TEXTOID, -1, false, TYPALIGN_INT));
+	lists[0] = svc_statement_texts(codes, count);
 	lists[1] = PointerGetDatum(construct_array(used, count, NUMERICOID, -1, false, TYPALIGN_INT));
 	svc_statement_read(&sum, lists, NULL);
 	usage = svc_statement_value(0, 1, &isnull);

@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "criteria.h"
 #include "touch.h"
 
 #define ENTRIES_FIRST		64		/* room to begin with */
@@ -111,14 +112,14 @@ svc_touch_customer(const char *customer_id)
 void
 svc_touch_membership(const char *segment_id, const char *customer_id)
 {
-	add(customer_id, path_of("segments", segment_id, -1));
+	add(customer_id, path_of(SVC_CRITERIA_SEGMENTS, segment_id, -1));
 }
 
 /* Very many have. */
 void
 svc_touch_memberships(const char *segment_id)
 {
-	add("", path_of("segments", segment_id, -1));
+	add("", path_of(SVC_CRITERIA_SEGMENTS, segment_id, -1));
 }
 
 /*

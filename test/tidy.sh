@@ -37,8 +37,9 @@ level() {
         criteria_sql|segment_check)                 echo 30 ;;
         segment_sync)                               echo 31 ;;
         segment_rule|segment_watch)                 echo 32 ;;
+        segment_due)                                echo 33 ;;
         svc)                                        echo 40 ;;
-        *)                                          echo 33 ;;
+        *)                                          echo 34 ;;
     esac
 }
 

@@ -1,0 +1,181 @@
+/*-------------------------------------------------------------------------
+ *
+ * segment_due.c
+ *	  What a scheduler does about segments.
+ *
+ * Customers whose place in a segment time may have changed are asked again; segments
+ * are synced that want it every hour, day or week, those that somebody could not fill
+ * (segment_rule.c), and, every svc.segment_refresh, those in real time that depend on
+ * what makes no event.
+ *
+ * Locks: as in segment_watch.c and segment_sync.c, but what somebody else has is left
+ * for the next time, so that several can run at once, and none waits for another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "attempt.h"
+#include "clock.h"
+#include "membership.h"
+#include "segment_due.h"
+#include "segment_sync.h"
+#include "segment_watch.h"
+#include "statement.h"
+
+int			svc_segment_refresh = 300;
+
+/* A customer, or a segment, whose turn it is. */
+typedef struct Turn
+{
+	TimestampTz at;
+	Datum		id;
+	List	   *segment_ids;	/* of a customer */
+	bool		done;
+} Turn;
+
+static void ask_in_turn(void *state);
+static void run_turn(void *state);
+static void forget_timer(Datum customer_id, const char *segment_id);
+static void sync_in_turn(void *state);
+static void run_sync(void *state);
+
+/*
+ * Ask again where time is up.  Returns how many answers were given; customers that
+ * somebody else is busy with are left for the next time.
+ */
+int64
+svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
+{
+	static SvcStatement statement = {
+		"SELECT customer_id::text, segment_id::text FROM @extschema@.svc_segment_timer"
+		" WHERE customer_id IN (SELECT customer_id FROM @extschema@.svc_segment_timer"
+		"   WHERE due_at <= $1 ORDER BY due_at LIMIT $2) AND due_at <= $1"
+		" ORDER BY customer_id, segment_id",
+		2, {TIMESTAMPTZOID, INT4OID}
+	};
+	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	uint64		rows = svc_statement_run(&statement, values, NULL);
+	SPITupleTable *due = SPI_tuptable;
+	int64		answers = 0;
+	uint64		row = 0;
+
+	while (row < rows)
+	{
+		Turn		turn = {.at = at};
+		char	   *customer_id = SPI_getvalue(due->vals[row], due->tupdesc, 1);
+
+		CHECK_FOR_INTERRUPTS();
+		for (; row < rows && strcmp(SPI_getvalue(due->vals[row], due->tupdesc, 1), customer_id) == 0; row++)
+			turn.segment_ids = lappend(turn.segment_ids, SPI_getvalue(due->vals[row], due->tupdesc, 2));
+		turn.id = CStringGetTextDatum(customer_id);
+		if (!svc_attempt(ask_in_turn, &turn, SVC_CUSTOMER, turn.id, turn.id))
+			(*failed)++;
+		else if (turn.done)
+			answers += list_length(turn.segment_ids);
+	}
+	return answers;
+}
+
+/*
+ * Sync the segments whose turn it is; those that somebody else has locked are left for
+ * the next time.  Returns how many it were.
+ */
+int64
+svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
+{
+	static SvcStatement statement = {
+		"SELECT id::text FROM @extschema@.svc_customer_segment"
+		" WHERE status = 'active' AND automated AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
+		"   CASE sync_frequency WHEN 'hourly' THEN interval '1 hour' WHEN 'daily' THEN interval '24 hours'"
+		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($3) THEN $4 END END)"
+		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+		4, {TIMESTAMPTZOID, INT4OID, TEXTARRAYOID, INTERVALOID}
+	};
+	Interval	refresh = {.time = svc_segment_refresh * USECS_PER_SEC};
+	Datum		values[4] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	int64		syncs = 0;
+	SPITupleTable *due;
+	uint64		rows;
+
+	/* (an old snapshot does not show all customers) */
+	if (IsolationUsesXactSnapshot())
+		return 0;
+	values[2] = svc_segment_list_counting();
+	values[3] = IntervalPGetDatum(&refresh);
+	rows = svc_statement_run(&statement, values, NULL);
+	due = SPI_tuptable;
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+		Turn		turn = {.at = at, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
+
+		CHECK_FOR_INTERRUPTS();
+		if (!svc_attempt(sync_in_turn, &turn, SVC_CUSTOMER_SEGMENT, (Datum) 0, turn.id))
+			(*failed)++;
+		else
+			syncs += turn.done;
+	}
+	return syncs;
+}
+
+static void
+ask_in_turn(void *state)
+{
+	Turn	   *turn = state;
+
+	svc_clock_run_at(turn->at, run_turn, turn);
+}
+
+static void
+run_turn(void *state)
+{
+	Turn	   *turn = state;
+	ListCell   *cell;
+
+	if (!svc_membership_try_take(turn->id))
+		return;
+	foreach(cell, svc_segment_ask(turn->id, turn->segment_ids, turn->at))
+		forget_timer(turn->id, lfirst(cell));
+	turn->done = true;
+}
+
+/* Of a segment that is not watched any more. */
+static void
+forget_timer(Datum customer_id, const char *segment_id)
+{
+	static SvcStatement statement = {
+		"DELETE FROM @extschema@.svc_segment_timer WHERE customer_id = $1 AND segment_id = $2",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {customer_id, CStringGetTextDatum(segment_id)};
+
+	(void) svc_statement_run(&statement, values, NULL);
+}
+
+static void
+sync_in_turn(void *state)
+{
+	Turn	   *turn = state;
+
+	svc_clock_run_at(turn->at, run_sync, turn);
+}
+
+static void
+run_sync(void *state)
+{
+	Turn	   *turn = state;
+	SvcNote		no_note = {0};
+	SvcSyncScope scope;
+	SvcSegment	segment;
+
+	if (!svc_segment_read(&segment, turn->id) || !svc_segment_try_lock_differences(&segment, &scope))
+		return;
+	svc_segment_sync(&segment, &scope, &no_note);
+	turn->done = true;
+}
