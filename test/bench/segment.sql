@@ -105,28 +105,28 @@ TRUNCATE measured;
 CREATE TABLE by_hand (LIKE svc_segment_member INCLUDING ALL);
 ALTER TABLE by_hand ADD FOREIGN KEY (customer_id) REFERENCES svc_customer, ADD FOREIGN KEY (segment_id) REFERENCES svc_customer_segment;
 CREATE PROCEDURE fill(round int) LANGUAGE plpgsql AS $$
-DECLARE start timestamptz; id text := 'sync_' || round; n bigint;
+DECLARE start timestamptz; filled text := 'sync_' || round; n bigint;
 BEGIN
-    PERFORM svc_create_segment(jsonb_build_object('id', id, 'name', 'n', 'sync_frequency', 'daily', 'automated', false, 'criteria', '{"industry": "i3", "status": "active"}'::jsonb));
+    PERFORM svc_create_segment(jsonb_build_object('id', filled, 'name', 'n', 'sync_frequency', 'daily', 'automated', false, 'criteria', '{"industry": "i3", "status": "active"}'::jsonb));
     COMMIT;
     start := clock_timestamp();
-    INSERT INTO by_hand (customer_id, segment_id) SELECT c.id, fill.id FROM svc_customer c WHERE industry = 'i3' AND status = 'active';
+    INSERT INTO by_hand (customer_id, segment_id) SELECT c.id, filled FROM svc_customer c WHERE industry = 'i3' AND status = 'active';
     GET DIAGNOSTICS n = ROW_COUNT;
     COMMIT;
     CALL note('by hand', start);
     start := clock_timestamp();
-    UPDATE svc_customer_segment s SET automated = true WHERE s.id = fill.id;
+    UPDATE svc_customer_segment s SET automated = true WHERE s.id = filled;
     COMMIT;
     CALL note('fill', start);
-    IF n <> (SELECT customer_count FROM svc_customer_segment s WHERE s.id = fill.id) THEN
+    IF n <> (SELECT customer_count FROM svc_customer_segment s WHERE s.id = filled) THEN
         RAISE EXCEPTION 'by hand %', n;
     END IF;
     start := clock_timestamp();
-    PERFORM svc_sync_segment(fill.id);
+    PERFORM svc_sync_segment(filled);
     COMMIT;
     CALL note('sync, no change', start);
     TRUNCATE by_hand;
-    DELETE FROM svc_segment_member m WHERE m.segment_id = fill.id;
+    DELETE FROM svc_segment_member m WHERE m.segment_id = filled;
     COMMIT;
 END $$;
 SELECT format('CALL fill(%s)', r) FROM generate_series(1, :rounds) r \gexec

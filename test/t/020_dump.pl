@@ -93,6 +93,10 @@ my $FILL = q{
 	SELECT svc_grant_entitlement('c' || n, 'api_calls', 10) FROM generate_series(6, 200) n;
 	SELECT svc_consume_entitlement('c' || n, 'api_calls', n % 10 + 1, 'key ' || n)
 	FROM generate_series(6, 200) n;
+
+	-- a segment in real time, and who was put in and taken out by hand
+	SELECT svc_create_segment('{"id": "late", "name": "Late", "criteria": {"attributes.n": {"$gt": 190}}}'),
+		   svc_add_segment_customer('late', 'c7'), svc_remove_segment_customer('late', 'c200');
 };
 
 # ---- the source ----
@@ -407,4 +411,10 @@ sub check_alive
 			SELECT customer_id, entity_id FROM svc_event
 			GROUP BY customer_id, noun, entity_id HAVING max(revision) <> count(*)}),
 		'', "$db: ledger and revisions are whole");
+	$sql->(q{SELECT svc_update_customer('c8', '{"attributes": {"n": 999}}'), svc_update_customer('c199', '{"attributes": {"n": 1}}'),
+		svc_update_customer('c200', '{"attributes": {"n": 1000}}')});
+	is( $sql->(q{
+			SELECT customer_count, (SELECT string_agg(customer_id, ' ' ORDER BY length(customer_id), customer_id) FROM svc_segment_member)
+			FROM svc_customer_segment}),
+		'10|c7 c8 c191 c192 c193 c194 c195 c196 c197 c198', "$db: the segment follows, and what was done by hand holds");
 }
