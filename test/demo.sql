@@ -137,6 +137,21 @@ SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at =
 SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at => '2027-03-31 12:00+02');
 SELECT revision, event, from_status, to_status FROM svc_event WHERE noun = 'subscription' ORDER BY revision;
 
+\echo '== A segment: who pays well and has a quota that is nearly used up? First in words, and who would be in'
+\echo
+\set criteria '{"status": "active", "monthly_spend": {"$gte": 40}, "entitlements.reports.percent": {"$gte": 80}}'
+SELECT svc_explain_criteria(:'criteria');
+SELECT customer_count, percent_of_total, customer_ids FROM svc_preview_segment(:'criteria');
+
+\echo '== One that is right the moment a customer changes: big spenders, by criteria'
+\echo
+SELECT svc_create_segment('{"id": "big", "name": "Big spenders", "sync_frequency": "realtime",
+                            "criteria": {"status": "active", "monthly_spend": {"$gte": 100}}}');
+SELECT svc_update_customer('cus_ada', '{"monthly_spend": 149}');
+SELECT segment_id, name, by FROM svc_segments_of('cus_ada');
+SELECT svc_suspend_customer('cus_ada', reason => 'card expired');
+SELECT count(*) AS segments_of_ada FROM svc_segments_of('cus_ada');
+
 \echo '== No statement gets a row out of its lifecycle'
 \echo
 \set ON_ERROR_STOP off
