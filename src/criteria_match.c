@@ -40,6 +40,10 @@
 /* In an object with more keys the server's search is faster. */
 #define KEYS_SEARCHED_MAX	64
 
+/* So much of a document is sent for at once. */
+#define FETCHED_EARLY_MAX	2048
+#define FETCH_STEP			64	/* bytes: a cache line, or half of one */
+
 /* What a node needs besides what is stored. */
 typedef struct Operand
 {
@@ -84,6 +88,7 @@ typedef struct Change
 
 static Prepared *prepare_call(FunctionCallInfo fcinfo, Datum criteria, int64 now);
 static void prepare_operand(Prepared *prepared, int i);
+static void fetch_early(const Jsonb *document);
 static JsonbValue root_of(const Jsonb *document);
 static bool matches(const Prepared *prepared, const Jsonb *document);
 static bool is_true(const Prepared *prepared, int i, const JsonbValue *document);
@@ -325,7 +330,23 @@ matches(const Prepared *prepared, const Jsonb *document)
 {
 	JsonbValue	root = root_of(document);
 
+	fetch_early(document);
 	return is_true(prepared, 0, &root);
+}
+
+/*
+ * A row's document is rarely in the processor's cache, and to wait for one line of
+ * it after the other takes longer than the criteria: so they are all sent for.
+ */
+static void
+fetch_early(const Jsonb *document)
+{
+#ifdef __GNUC__
+	Size		size = Min(VARSIZE(document), FETCHED_EARLY_MAX);
+
+	for (Size offset = 0; offset < size; offset += FETCH_STEP)
+		__builtin_prefetch((const char *) document + offset);
+#endif
 }
 
 static JsonbValue

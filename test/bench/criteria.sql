@@ -2,7 +2,7 @@
 -- bytes, with 3 and with 5 leaves, against the same test as jsonpath, doc @@ path?
 --
 -- All documents pass all leaves, so that each is looked at. The scan alone is
--- subtracted. jsquery stands beside where it is installed. Rounds are interleaved;
+-- subtracted. jsquery, and mingo and sift of npm, stand beside where they are installed. Rounds are interleaved;
 -- medians. Settings: -v documents=100000 -v rounds=9
 \set ON_ERROR_STOP on
 \pset footer off
@@ -59,3 +59,11 @@ SELECT svc.leaves, round((svc.ns - scan.ns)::numeric) AS svc, round((p.ns - scan
        round(((svc.ns - scan.ns) / (p.ns - scan.ns))::numeric, 2) AS ratio, '<= 0.5' AS goal
 FROM m svc JOIN m scan USING (leaves) JOIN m p USING (leaves) LEFT JOIN m j ON j.leaves = svc.leaves AND j.what = 'jsquery'
 WHERE svc.what = 'svc' AND scan.what = 'scan' AND p.what = 'jsonpath' ORDER BY 1;
+-- NODE_PATH says where "npm install mingo sift" has put them.
+\set has_peers `node criteria_peers.cjs --available 2>/dev/null || echo false`
+\if :has_peers
+SELECT format($$\copy (SELECT doc FROM document) TO PROGRAM 'node criteria_peers.cjs %s'$$, :rounds) AS peers \gset
+:peers
+\else
+\echo mingo and sift (npm) are not installed, or not in NODE_PATH: left out
+\endif
