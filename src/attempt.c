@@ -22,13 +22,31 @@
 
 static bool is_for_us(const ErrorData *error);
 
-/* Do a piece of work on a row; false when it has failed. */
+/* Do a piece of work on a row; false, with a WARNING, when it has failed. */
 bool
 svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum customer_id, Datum id)
 {
+	ErrorData  *error = svc_attempt_work(work, state);
+
+	if (error == NULL)
+		return true;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("%s \"%s\" of customer \"%s\" was left as it is: %s", svc_noun_info(noun)->name,
+					TextDatumGetCString(id), TextDatumGetCString(customer_id), error->message),
+			 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint != NULL ? errhint("%s", error->hint) : 0));
+	FreeErrorData(error);
+	return false;
+}
+
+/* Do a piece of work; NULL, or why it has failed. */
+ErrorData *
+svc_attempt_work(void (*work) (void *state), void *state)
+{
 	MemoryContext memory = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(memory);
@@ -40,12 +58,9 @@ svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum custome
 		work(state);
 		svc_call_end(&call);
 		ReleaseCurrentSubTransaction();
-		done = true;
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
 		MemoryContextSwitchTo(memory);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -55,18 +70,11 @@ svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum custome
 		CurrentResourceOwner = owner;
 		if (!is_for_us(error))
 			ReThrowError(error);
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("%s \"%s\" of customer \"%s\" was left as it is: %s", svc_noun_info(noun)->name,
-						TextDatumGetCString(id), TextDatumGetCString(customer_id), error->message),
-				 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
-				 error->hint != NULL ? errhint("%s", error->hint) : 0));
-		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(memory);
 	CurrentResourceOwner = owner;
-	return done;
+	return error;
 }
 
 /*

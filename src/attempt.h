@@ -12,6 +12,7 @@
 
 #include "noun.h"
 
+extern ErrorData *svc_attempt_work(void (*work) (void *state), void *state);
 extern bool svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum customer_id,
 						Datum id);
 

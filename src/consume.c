@@ -280,6 +280,16 @@ svc_consume_is_allowed(Datum answer)
 	return DatumGetBool(GetAttributeByNum(DatumGetHeapTupleHeader(answer), 1, &isnull));
 }
 
+/* How much of what was asked for is beyond the limits. */
+Datum
+svc_consume_overage(Datum answer)
+{
+	bool		isnull;
+	Datum		overage = GetAttributeByNum(DatumGetHeapTupleHeader(answer), 4, &isnull);
+
+	return isnull ? svc_amount_zero() : overage;
+}
+
 /* For who cannot go on without. */
 void
 svc_consume_report_denied(const SvcRequest *request, Datum answer)

@@ -73,6 +73,7 @@
 #include "error.h"
 #include "gate.h"
 #include "lifecycle.h"
+#include "snapshot.h"
 #include "statement.h"
 #include "transition.h"
 
@@ -81,17 +82,6 @@
 
 /* a consumer that died must not keep its place for ever */
 #define LEASE_MAX		"1 year"
-
-/*
- * The snapshot s of this moment, in which a transaction, the parameter "me", is
- * still running.
- */
-#define SNAPSHOT_WITH_SELF(me) \
-	"SELECT format('%s:%s:%s', least(pg_snapshot_xmin(c.s)::text::numeric, c.me)," \
-	"   pg_snapshot_xmax(c.s), (SELECT string_agg(r.x::text, ',' ORDER BY r.x) FROM" \
-	"    (SELECT x::text::numeric AS x FROM pg_snapshot_xip(c.s) x" \
-	"     UNION SELECT c.me WHERE c.me < pg_snapshot_xmax(c.s)::text::numeric) r))::pg_snapshot AS s" \
-	" FROM (SELECT pg_current_snapshot() AS s, " me "::text::numeric AS me) c"
 
 /* The last id that any event has, or that was drawn: the horizon of this moment. */
 #define LAST_ID \
@@ -149,7 +139,7 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 		"   AND greatest(pg_snapshot_xmax(c.s)::text::numeric, $7::text::numeric + 1) >= $8::text::numeric"
 		"   THEN $6 ELSE 0 END,"
 		"  CASE WHEN $2 THEN $6 END, CASE WHEN $2 THEN $8 END"
-		" FROM (" SNAPSHOT_WITH_SELF("$7") ") c"
+		" FROM (" SVC_SNAPSHOT_WITH_SELF("$7") ") c"
 		" ON CONFLICT (name) DO NOTHING",
 		9, {TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, XID8OID, XID8OID, BOOLOID}
 	};
@@ -553,7 +543,7 @@ open_window(Datum name)
 		/* the transactions of another cluster have ended with the dump */
 		"    coalesce(k.cluster <> $2 OR k.next_floor_xid <= pg_snapshot_xmin(n.s), true) AS is_mature"
 		"   FROM @extschema@.svc_event_consumer k CROSS JOIN LATERAL ("
-		SNAPSHOT_WITH_SELF("$3") ") n"
+		SVC_SNAPSHOT_WITH_SELF("$3") ") n"
 		"   WHERE k.name = $1) n) w"
 		" WHERE name = $1",
 		5, {TEXTOID, INT8OID, XID8OID, INT8OID, XID8OID}

@@ -106,20 +106,19 @@ svc_direct_next(SvcDirectScan *scan)
 }
 
 /*
- * Lock a row that has been found, for a change of no key, and go to it, as it is
- * by then; waits for who has it locked.  False, when it is gone or has other keys.
+ * Lock a row that has been found, and go to it, as it is by then; waits for who has it locked.  False, when it is gone or has other keys.
  *
  * Raises 40001 when it has changed since the snapshot of REPEATABLE READ.
  */
 bool
-svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, const Datum *keys)
+svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, LockTupleMode mode, const Datum *keys)
 {
 	TM_FailureData failure;
 	TM_Result	result;
 
 	LockRelationOid(RelationGetRelid(scan->rel), RowShareLock);
 	result = table_tuple_lock(scan->rel, tid, GetActiveSnapshot(), scan->slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  mode, LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	if (result == TM_Ok)
 		return !failure.traversed || has_same_keys(scan, keys);

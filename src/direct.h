@@ -51,7 +51,7 @@ extern bool svc_direct_enter(void);
 extern void svc_direct_leave(void);
 extern bool svc_direct_begin(SvcDirectScan *scan, SvcDirectTable *table, const Datum *keys);
 extern bool svc_direct_next(SvcDirectScan *scan);
-extern bool svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, const Datum *keys);
+extern bool svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, LockTupleMode mode, const Datum *keys);
 extern Datum svc_direct_value(SvcDirectScan *scan, int column, bool *isnull);
 extern void svc_direct_end(SvcDirectScan *scan);
 

@@ -34,15 +34,21 @@ svc_gate_customer(Datum customer_id, const char *purpose)
 		"SELECT status::text FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE",
 		1, {TEXTOID}
 	};
-	char	   *status;
+	bool		found = svc_statement_run(&statement, &customer_id, NULL) > 0;
 
-	if (svc_statement_run(&statement, &customer_id, NULL) == 0)
+	svc_gate_check_customer(customer_id, found ? svc_statement_text(0, 1) : NULL, purpose);
+}
+
+/* The same of one whose status is known; NULL: it does not exist. */
+void
+svc_gate_check_customer(Datum customer_id, const char *status, const char *purpose)
+{
+	if (status == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_UNKNOWN_ROW),
 				 errmsg("customer \"%s\" does not exist", TextDatumGetCString(customer_id)),
 				 errdetail("The customer was to get %s.", purpose),
 				 errhint("Create the customer first, with svc_create_customer().")));
-	status = svc_statement_text(0, 1);
 	if (strcmp(status, "merged") == 0 || strcmp(status, "deleted") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
@@ -97,6 +103,15 @@ svc_gate_lock_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id)
 	static SvcStatement statements[SVC_NOUN_COUNT];
 
 	find_row(row, &statements[noun], noun, customer_id, id, " FOR NO KEY UPDATE");
+}
+
+/* The same FOR KEY SHARE: it stays, and that is all. */
+void
+svc_gate_hold_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id)
+{
+	static SvcStatement statements[SVC_NOUN_COUNT];
+
+	find_row(row, &statements[noun], noun, customer_id, id, " FOR KEY SHARE");
 }
 
 /* The same without a lock. */

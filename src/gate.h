@@ -19,10 +19,12 @@ typedef struct SvcFoundRow
 } SvcFoundRow;
 
 extern void svc_gate_customer(Datum customer_id, const char *purpose);
+extern void svc_gate_check_customer(Datum customer_id, const char *status, const char *purpose);
 extern void svc_gate_hold_customer(Datum customer_id);
 extern void svc_gate_take_customer(Datum customer_id);
 extern void svc_gate_read_committed(const char *work, const char *why);
 extern void svc_gate_lock_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id);
+extern void svc_gate_hold_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id);
 extern void svc_gate_read_row(SvcFoundRow *row, SvcNoun noun, Datum customer_id, Datum id);
 extern void svc_gate_check_revision(const SvcFoundRow *row, SvcNoun noun, Datum id,
 									int64 expected);

@@ -709,7 +709,7 @@ lock_grant_directly(SvcGrantSet *set, Datum customer_id, Datum code)
 			tid = scan.slot->tts_tid;
 			usable++;
 		}
-		if (usable == 1 && svc_direct_lock(&scan, &tid, keys) && is_slot_usable(&scan))
+		if (usable == 1 && svc_direct_lock(&scan, &tid, LockTupleNoKeyExclusive, keys) && is_slot_usable(&scan))
 		{
 			Row			row;
 

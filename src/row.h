@@ -45,6 +45,7 @@ typedef struct SvcRowChange
 	bool	   *differs;		/* where old and new differ */
 	bool	   *replaced;		/* new values that were set in the trigger */
 	bool		any_replaced;
+	bool		suppressed;		/* a new row is not to be inserted, silently */
 } SvcRowChange;
 
 extern SvcRowChange *svc_row_open(Relation rel, SvcNoun noun,

@@ -85,6 +85,9 @@ typedef struct Watch
 
 static Watch watch;
 
+/* Has a message come while we read them? */
+static bool forgotten;
+
 /* A customer comes to a segment or leaves it. */
 typedef struct Flip
 {
@@ -327,7 +330,7 @@ load_watch(void)
 {
 	static bool registered = false;
 	Oid			relation = svc_catalog_table("svc_customer_segment");
-	Watch		fresh = {.relation = relation, .valid = true};
+	Watch		fresh = {.relation = relation};
 	SvcCriteriaMember *members;
 
 	if (!registered)
@@ -338,9 +341,8 @@ load_watch(void)
 		return;
 
 	fresh.memory = AllocSetContextCreate(CacheMemoryContext, "svc segments", ALLOCSET_DEFAULT_SIZES);
-	/* a message that comes while we read must not be lost */
-	watch.valid = true;
 	watch.relation = relation;
+	forgotten = false;
 	read_segments(&fresh);
 	members = palloc0(Max(fresh.count, 1) * sizeof(SvcCriteriaMember));
 	for (int i = 0; i < fresh.count; i++)
@@ -353,7 +355,7 @@ load_watch(void)
 	fresh.member_of = MemoryContextAlloc(fresh.memory, Max(fresh.count, 1) * sizeof(int));
 	for (int i = 0; i < fresh.count; i++)
 		fresh.member_of[i] = svc_criteria_set_given(fresh.set, i);
-	fresh.valid = watch.valid;
+	fresh.valid = !forgotten;
 	if (watch.memory != NULL)
 		MemoryContextDelete(watch.memory);
 	watch = fresh;
@@ -363,7 +365,10 @@ static void
 forget_watch(Datum arg, Oid relation)
 {
 	if (relation == InvalidOid || relation == watch.relation)
+	{
 		watch.valid = false;
+		forgotten = true;
+	}
 }
 
 static void

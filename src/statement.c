@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
@@ -81,6 +82,14 @@ uint64
 svc_statement_run_literally(const char *sql, int nargs, Oid *argtypes, Datum *values, bool only_read)
 {
 	return processed(SPI_execute_with_args(sql, nargs, argtypes, values, NULL, only_read, 0));
+}
+
+/* An argument of type timestamptz[]. */
+Datum
+svc_statement_instants(Datum *instants, int count)
+{
+	return PointerGetDatum(construct_array(instants, count, TIMESTAMPTZOID, sizeof(TimestampTz),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* An argument of type text[]. */

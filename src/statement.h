@@ -38,6 +38,7 @@ extern uint64 svc_statement_run_once(const char *sql, int nargs, Oid *argtypes,
 									 Datum *values, const bool *isnull);
 extern uint64 svc_statement_run_literally(const char *sql, int nargs, Oid *argtypes, Datum *values,
 										  bool only_read);
+extern Datum svc_statement_instants(Datum *instants, int count);
 extern Datum svc_statement_texts(Datum *texts, int count);
 extern Datum svc_statement_value(uint64 row, int column, bool *isnull);
 extern char *svc_statement_text(uint64 row, int column);
