@@ -106,7 +106,7 @@ BEGIN
     SELECT array_agg(concat(c.relname, '.', t.tgname) ORDER BY concat(c.relname, '.', t.tgname))
     INTO made_triggers
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = schema_oid AND starts_with(t.tgname::text, 'zzz_svc_');
+    WHERE c.relnamespace = schema_oid AND starts_with(t.tgname::text, 'zzz_svc_') AND NOT c.relispartition;
     EXECUTE format('UPDATE %I.svc_meta SET schema_version = $1, triggers = $2, updated_at = now()', schema)
     USING version, made_triggers;
     EXECUTE format('INSERT INTO %1$I.svc_meta (schema_version, triggers)
@@ -139,7 +139,7 @@ DECLARE
         'svc_entitlement_hold',
         'svc_customer_usage', 'svc_customer_segment', 'svc_segment_member', 'svc_segment_override',
         'svc_segment_timer', 'svc_support_ticket',
-        'svc_usage', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];
+        'svc_usage', 'svc_meter', 'svc_usage_fold', 'svc_usage_horizon', 'svc_event', 'svc_event_consumer', 'svc_consumer_lag'];
     superuser CONSTANT boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     schema name;
     schema_oid oid;

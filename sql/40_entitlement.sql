@@ -165,32 +165,12 @@ RETURNS svc_balance
 COMMENT ON FUNCTION svc_balance_at(text, text, timestamptz) IS
 'The balance of a code at an instant of the past, read from the ledger; of the present; or of the future, if nothing happens until then. Counts the grants that had been made, were valid by their present valid_from and valid_until, and were not revoked; suspensions are not looked at, nor pools of other codes; an instant among resets that were made up for at once is reckoned by the present rollover_max, carry_overage and periods. at: null is the start of the transaction. Raises 22004 and 22023 for arguments.';
 
-CREATE FUNCTION svc_verify(
-    of_customer text DEFAULT NULL,
-    OUT customer_id text, OUT entitlement_id text, OUT figure text, OUT stored text, OUT recounted text)
-RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL RESTRICTED
-    AS 'MODULE_PATHNAME', 'svc_verify';
-COMMENT ON FUNCTION svc_verify(text) IS
-'Recounts the figures of entitlements, of one customer or of all (null), and returns those that are not what they should be: used_amount and held_amount against the ledger, held_amount against the open holds, the numbers of the ledger, what is derived from these. No rows is what is right. Reads the whole ledger of the customer, or of all.';
-
 -- A trigger for users' own tables.
 
 CREATE FUNCTION svc_guard() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'svc_guard';
 COMMENT ON FUNCTION svc_guard() IS
 'AFTER INSERT OR UPDATE OR DELETE trigger, FOR EACH ROW, of a table of your own: svc_guard(''code'' [, ''customer column'' [, ''amount column'']]). A row that comes consumes its amount of the code, or is refused (SV003); one that goes gives it back, as far as it counts as used; one that changes does both, or the difference. customer column: customer_id when left out; a null in it consumes nothing. amount column: 1 for each row when left out; a null is 0; a negative amount is refused (22023). TRUNCATE gives nothing back. Locks the code''s grants, as svc_consume_entitlement does.';
-
--- Maintenance.
-
-CREATE FUNCTION svc_run_due(
-    at timestamptz DEFAULT NULL, max_rows integer DEFAULT 1000,
-    OUT task text, OUT done bigint)
-RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
-    AS 'MODULE_PATHNAME', 'svc_run_due';
-COMMENT ON FUNCTION svc_run_due(timestamptz, integer) IS
-'Does what time alone makes due, and returns how much of each task was done: end trials, change plans, renew subscriptions, cancel subscriptions, mark invoices overdue, lapse holds, reset entitlements, expire entitlements, note usage (in column usage_this_period of subscriptions), ask about segments (customers that time may have brought into one or out of it), sync segments; and how many rows have failed, each with a WARNING. What was due several times is done as often, each at its instant, with the same result as in time. To be called by a scheduler; entitlements are right without it, but events come only then. at: null is the start of the transaction. max_rows: of rows to look at for each task, 1 to 100000. Can be run again, and several at once: rows that others have locked are skipped. Locks the rows that it does until the end of the transaction.';
 
 -- Actions on one grant.
 

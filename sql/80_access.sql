@@ -17,7 +17,8 @@ RETURNS SETOF record
 AS $svc_privileges$
 DECLARE
     admin_only CONSTANT text[] := ARRAY['svc_merge_customer', 'svc_delete_customer',
-                                        'svc_create_consumer', 'svc_drop_consumer', 'svc_purge_events'];
+                                        'svc_create_consumer', 'svc_drop_consumer', 'svc_purge_events',
+                                        'svc_set_meter', 'svc_finalize_usage', 'svc_purge_usage'];
     internal CONSTANT text[] := ARRAY['svc_install', 'svc_make_tables', 'svc_make_tables_as',
                                       'svc_grant', 'svc_revoke', 'svc_privileges'];
     schema_oid oid;
@@ -60,7 +61,7 @@ BEGIN
 END
 $svc_privileges$;
 COMMENT ON FUNCTION svc_privileges(text) IS
-'The privileges of a set: app (EXECUTE on what applications need), reader (SELECT, EXECUTE on what only reads) or admin (both, and what cannot be undone: merging and deleting customers). Raises 22023 for another set, also for null.';
+'The privileges of a set: app (EXECUTE on what applications need), reader (SELECT, EXECUTE on what only reads) or admin (both, and what cannot be undone: merging and deleting customers, purging, closing usage). Raises 22023 for another set, also for null.';
 
 CREATE FUNCTION svc_grant(role name, set_name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -6,7 +6,7 @@ DECLARE
     pure CONSTANT name[] := ARRAY['svc_new_id', 'svc_transitions', 'svc_version',
                                   'svc_library_version', 'svc_schema_version',
                                   'svc_installed_schema_version', 'svc_transition_diagram',
-                                  'svc_period_at', 'svc_criteria_in', 'svc_criteria_out',
+                                  'svc_period_at', 'svc_period_start', 'svc_period_end', 'svc_criteria_in', 'svc_criteria_out',
                                   'svc_criteria_recv', 'svc_criteria_send', 'svc_criteria', 'jsonb',
                                   'svc_criteria_eq', 'svc_criteria_ne', 'svc_criteria_hash',
                                   'svc_criteria_paths', 'svc_explain_criteria', 'svc_criteria_match', 'svc_matches',

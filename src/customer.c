@@ -34,6 +34,7 @@
 #include "lifecycle.h"
 #include "membership.h"
 #include "statement.h"
+#include "usage_row.h"
 
 static SvcColumn id_column = {"id"};
 static SvcColumn status_column = {"status"};
@@ -150,6 +151,8 @@ conclude(SvcRowChange *change, const char *action)
 	Datum		id = svc_row_new(change, &id_column, &isnull);
 	SvcCall		call;
 
+	/* who has recorded usage of it knew it otherwise */
+	svc_usage_row_forget();
 	if (!change->is_insert && svc_row_column_differs(change, &timezone_column))
 		move_periods(change);
 	if (strcmp(action, "delete") != 0)

@@ -44,14 +44,12 @@
 #include "grant.h"
 #include "noun.h"
 #include "statement.h"
+#include "usage_read.h"
 #include "subscription_due.h"
 
 /* Columns that are svc's own affair, and those of a user whose places are taken. */
-#define HIDDEN_COLUMNS	"changes_at has_pools revision " \
+#define HIDDEN_COLUMNS	"changes_at closed_until has_pools revision " \
 	SVC_DOCUMENT_SUBSCRIPTIONS " " SVC_DOCUMENT_ENTITLEMENTS " " SVC_DOCUMENT_USAGE " " SVC_CRITERIA_SEGMENTS
-
-/* Windows of usage, in the order of the statement that adds them up. */
-static const char *const windows[] = {"current_period", "last_7d", "last_30d", "last_90d", "lifetime"};
 
 /* Under which a value has one text only. */
 static const struct
@@ -96,6 +94,7 @@ static void add_subscriptions(Builder *builder);
 static void add_entitlements(Builder *builder);
 static void add_entitlement(Builder *builder, const char *code, const SvcGrantSet *set);
 static List *wanted_steps(Builder *builder, const char *member, SvcStatement *others);
+static List *distinct_steps(List *steps);
 static int	compare_steps(const ListCell *a, const ListCell *b);
 static void add_usage(Builder *builder);
 static void add_segments(Builder *builder);
@@ -548,7 +547,7 @@ add_entitlements(Builder *builder)
 		" WHERE customer_id = $1 AND status IN ('active', 'exhausted')",
 		1, {TEXTOID}
 	};
-	List	   *wanted = wanted_steps(builder, SVC_DOCUMENT_ENTITLEMENTS, &codes);
+	List	   *wanted = distinct_steps(wanted_steps(builder, SVC_DOCUMENT_ENTITLEMENTS, &codes));
 	SvcInstant	instant = {.at = builder->at};
 	SvcGate		gate;
 	ListCell   *cell;
@@ -628,7 +627,13 @@ wanted_steps(Builder *builder, const char *member, SvcStatement *others)
 		for (uint64 row = 0; row < rows; row++)
 			steps = lappend(steps, svc_statement_text(row, 1));
 	}
-	/* (of equal keys, jsonb would keep one, but we would read for each) */
+	return steps;
+}
+
+/* Each once: of equal keys, jsonb would keep one, but we would read for each. */
+static List *
+distinct_steps(List *steps)
+{
 	list_sort(steps, compare_steps);
 	for (int i = list_length(steps) - 1; i > 0; i--)
 	{
@@ -644,56 +649,42 @@ compare_steps(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-/*
- * Sums of the raw records.  The current period is that of the subscription that
- * has been going on longest, else the calendar month, in the customer's time zone.
- */
+/* What the customer has used, in windows up to the present (usage_read.c). */
 static void
 add_usage(Builder *builder)
 {
-	/* those that the customer has used, and those that a segment asks about */
+	/* also those that it has not used, but a segment asks about */
 	static SvcStatement resources = {
-		"SELECT DISTINCT resource::text FROM @extschema@.svc_usage WHERE customer_id = $1"
-		" UNION SELECT substring(p FROM '^usage[.]([^.\\\\]+)[.]')"
+		"SELECT DISTINCT substring(p FROM '^usage[.]([^.\\\\]+)[.]')"
 		"  FROM @extschema@.svc_customer_segment s,"
 		"   unnest(@extschema@.svc_criteria_paths(s.criteria::@extschema@.svc_criteria)) p"
-		"  WHERE s.status <> 'archived' AND s.criteria IS NOT NULL AND p ~ '^usage[.][^.\\\\]+[.]'",
+		"  WHERE s.status <> 'archived' AND s.criteria IS NOT NULL AND p ~ '^usage[.][^.\\\\]+[.]'"
+		"   AND $1 <> ''",
 		1, {TEXTOID}
 	};
-	static SvcStatement sums = {
-		"SELECT coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at >= coalesce("
-		"   (SELECT s.current_period_start FROM @extschema@.svc_subscription s"
-		"     WHERE s.customer_id = $1 AND s.status IN ('trialing', 'active', 'past_due')"
-		"      AND s.current_period_start <= $3 AND s.current_period_end > $3"
-		"     ORDER BY s.started_at, s.id LIMIT 1),"
-		"   (SELECT date_trunc('month', $3::timestamptz, coalesce(c.timezone, 'UTC'))"
-		"     FROM @extschema@.svc_customer c WHERE c.id = $1))), 0),"
-		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '168 hours'), 0),"
-		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '720 hours'), 0),"
-		"  coalesce(sum(u.quantity) FILTER (WHERE u.occurred_at > $3 - interval '2160 hours'), 0),"
-		"  coalesce(sum(u.quantity), 0)"
-		" FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.resource = $2 AND u.occurred_at <= $3",
-		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
-	};
 	List	   *wanted = wanted_steps(builder, SVC_DOCUMENT_USAGE, &resources);
+	SvcUsageReader reader;
 	ListCell   *cell;
+
+	svc_usage_read_begin(&reader, builder->customer_id);
+	if (wants_all_of(builder->wants, SVC_DOCUMENT_USAGE))
+		wanted = list_concat(wanted, svc_usage_read_resources(&reader));
+	wanted = distinct_steps(wanted);
 
 	begin_object(builder, SVC_DOCUMENT_USAGE);
 	foreach(cell, wanted)
 	{
 		const char *resource = lfirst(cell);
-		Datum		values[3] = {builder->customer_id, CStringGetTextDatum(resource), TimestampTzGetDatum(builder->at)};
 
-		(void) svc_statement_read(&sums, values, NULL);
 		begin_object(builder, resource);
-		for (int i = 0; i < lengthof(windows); i++)
+		for (int i = 0; i < SVC_USAGE_WINDOWS; i++)
 		{
-			bool		isnull;
+			const char *window = svc_usage_window_names[i];
 
-			if (!wants_step(builder->wants, SVC_DOCUMENT_USAGE, resource, windows[i]))
+			if (!wants_step(builder->wants, SVC_DOCUMENT_USAGE, resource, window))
 				continue;
-			add_key(builder, windows[i], strlen(windows[i]));
-			add_number(builder, svc_statement_value(0, i + 1, &isnull));
+			add_key(builder, window, strlen(window));
+			add_number(builder, svc_usage_read_window(&reader, resource, i, builder->at));
 		}
 		(void) end_object(builder);
 	}

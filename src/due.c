@@ -36,6 +36,8 @@
 #include "segment_due.h"
 #include "statement.h"
 #include "subscription_due.h"
+#include "usage_close.h"
+#include "usage_fold.h"
 
 /* How much of each task was done. */
 typedef struct Done
@@ -47,6 +49,9 @@ typedef struct Done
 	int64		noted;
 	int64		memberships;
 	int64		synced;
+	int64		aggregated;
+	int64		completed;
+	int64		marked;
 	int64		failed;
 	SvcDueCount subscriptions;
 } Done;
@@ -139,6 +144,9 @@ svc_run_due(PG_FUNCTION_ARGS)
 	catch_up_grants(&with_lapsed_holds, at, max_rows, &done);
 	catch_up_grants(&due_grants, at, max_rows, &done);
 	attempt_each(&used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
+	done.aggregated = svc_usage_fold_all(max_rows, &done.failed);
+	done.completed = svc_usage_complete(at, max_rows);
+	done.marked = svc_usage_mark_aggregated(max_rows);
 	done.memberships = svc_segment_run_timers(at, max_rows, &done.failed);
 	done.synced = svc_segment_run_syncs(at, max_rows, &done.failed);
 	put_task(result, "end trials", done.subscriptions.trials);
@@ -150,6 +158,9 @@ svc_run_due(PG_FUNCTION_ARGS)
 	put_task(result, "reset entitlements", done.reset);
 	put_task(result, "expire entitlements", done.expired);
 	put_task(result, "note usage", done.noted);
+	put_task(result, "aggregate usage", done.aggregated);
+	put_task(result, "complete usage", done.completed);
+	put_task(result, "mark usage aggregated", done.marked);
 	put_task(result, "ask about segments", done.memberships);
 	put_task(result, "sync segments", done.synced);
 	put_task(result, "failed", done.failed);

@@ -61,5 +61,9 @@
 #define ERRCODE_SVC_INVALID_CRITERIA		MAKE_SQLSTATE('S', 'V', '0', '2', '2')
 /* a place in a segment for who is not in the segment above it */
 #define ERRCODE_SVC_NOT_IN_PARENT			MAKE_SQLSTATE('S', 'V', '0', '2', '3')
+/* a meter whose resource has usage already */
+#define ERRCODE_SVC_METER_IN_USE			MAKE_SQLSTATE('S', 'V', '0', '2', '4')
+/* usage of a period that is finalized, where it is to be refused */
+#define ERRCODE_SVC_USAGE_CLOSED			MAKE_SQLSTATE('S', 'V', '0', '2', '5')
 
 #endif							/* SVC_ERROR_H */

@@ -31,7 +31,6 @@
 #define ENTITLEMENT_COLUMNS		15
 #define EXPLAIN_COLUMNS			7
 #define BALANCE_COLUMNS			7
-#define VERIFY_COLUMNS			5
 
 /* What the ledger and the holds say of one grant at an instant. */
 typedef struct Past
@@ -63,7 +62,6 @@ static bool same_text(Datum a, Datum b);
 PG_FUNCTION_INFO_V1(svc_entitlements);
 PG_FUNCTION_INFO_V1(svc_explain_entitlement);
 PG_FUNCTION_INFO_V1(svc_balance_at);
-PG_FUNCTION_INFO_V1(svc_verify);
 
 /*
  * svc_entitlements(customer_id, at) -> one row per code
@@ -209,76 +207,6 @@ svc_balance_at(PG_FUNCTION_ARGS)
 	result = svc_call_keep(&call, HeapTupleGetDatum(heap_form_tuple(desc, values, isnull)));
 	svc_call_end(&call);
 	return result;
-}
-
-/*
- * svc_verify(customer_id) -> figures that are not what they should be
- *
- * Recounts what is stored: of one customer, or of all.
- */
-Datum
-svc_verify(PG_FUNCTION_ARGS)
-{
-	static SvcStatement statement = {
-		"WITH grants AS MATERIALIZED ("
-		"  SELECT e.*, e.limit_amount + e.rollover_amount AS allowance FROM @extschema@.svc_entitlement e"
-		"  WHERE $1 IS NULL OR customer_id = $1),"
-		" ledger AS (SELECT customer_id, entitlement_id, sum(amount) AS used, sum(held) AS held,"
-		"   count(*) AS rows, max(seq) AS seq"
-		"  FROM @extschema@.svc_entitlement_ledger WHERE $1 IS NULL OR customer_id = $1"
-		"  GROUP BY customer_id, entitlement_id),"
-		" holds AS (SELECT customer_id, entitlement_id, sum(amount) AS held"
-		"  FROM @extschema@.svc_entitlement_hold"
-		"  WHERE status = 'open' AND ($1 IS NULL OR customer_id = $1)"
-		"  GROUP BY customer_id, entitlement_id)"
-		" SELECT f.customer_id::text, f.entitlement_id::text, f.figure, f.stored::text, f.recounted::text FROM ("
-		"  SELECT coalesce(g.customer_id, l.customer_id, h.customer_id) AS customer_id,"
-		"   coalesce(g.id, l.entitlement_id, h.entitlement_id) AS entitlement_id, v.figure, v.stored::text, v.recounted::text"
-		"  FROM grants g"
-		"   FULL JOIN ledger l ON l.customer_id = g.customer_id AND l.entitlement_id = g.id"
-		"   FULL JOIN holds h ON h.customer_id = coalesce(g.customer_id, l.customer_id)"
-		"    AND h.entitlement_id = coalesce(g.id, l.entitlement_id)"
-		"   CROSS JOIN LATERAL (VALUES"
-		"    ('used_amount', g.used_amount, coalesce(l.used, 0)),"
-		"    ('held_amount, by the ledger', g.held_amount, coalesce(l.held, 0)),"
-		"    ('held_amount, by the holds', g.held_amount, coalesce(h.held, 0)),"
-		"    ('ledger_seq', g.ledger_seq, coalesce(l.seq, 0)),"
-		"    ('rows of the ledger', g.ledger_seq, coalesce(l.rows, 0)),"
-		"    ('remaining_amount', g.remaining_amount, CASE WHEN NOT g.unlimited AND g.limit_amount IS NOT NULL THEN"
-		"      greatest(g.allowance - g.used_amount - g.held_amount, 0) END),"
-		"    ('usage_percent', g.usage_percent, CASE WHEN NOT g.unlimited AND g.limit_amount IS NOT NULL THEN"
-		"      CASE WHEN g.allowance > 0 THEN round(100 * g.used_amount / g.allowance, 2) ELSE 100 END END)"
-		"   ) v (figure, stored, recounted)"
-		"  WHERE v.stored IS DISTINCT FROM v.recounted"
-		"  UNION ALL"
-		"  SELECT customer_id, id, 'status', status,"
-		"   CASE status WHEN 'exhausted' THEN 'active' ELSE 'exhausted' END FROM grants"
-		"  WHERE CASE WHEN unlimited OR allowance IS NULL THEN status = 'exhausted'"
-		"   ELSE status = CASE WHEN used_amount < allowance THEN 'exhausted'"
-		"    WHEN allowance > 0 THEN 'active' END END"
-		" ) f ORDER BY 1, 2, 3",
-		1, {TEXTOID}
-	};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		isnull;
-	Datum		customer_id = svc_argument_optional_id(fcinfo, 0, "customer id", &isnull);
-	uint64		rows;
-	SvcCall		call;
-
-	InitMaterializedSRF(fcinfo, 0);
-	svc_call_begin(&call, fcinfo);
-	rows = svc_statement_read(&statement, &customer_id, &isnull);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		Datum		values[VERIFY_COLUMNS];
-		bool		nulls[VERIFY_COLUMNS];
-
-		for (int i = 0; i < VERIFY_COLUMNS; i++)
-			values[i] = svc_statement_value(row, i + 1, &nulls[i]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	svc_call_end(&call);
-	return (Datum) 0;
 }
 
 static void

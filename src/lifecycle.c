@@ -148,6 +148,7 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	SvcNoun		noun = check_trigger(fcinfo, false);
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	const SvcTransition *transition;
+	const SvcDeed *deed;
 	SvcRowChange *change;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
@@ -163,6 +164,10 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 	change->fcinfo = fcinfo;
 	change->action = announced_action(noun);
 	transition = explain_change(change);
+	/* of a status that changes in bulk there are too many to tell of each */
+	deed = announced_deed(noun);
+	if (deed != NULL && deed->counters_only)
+		return PointerGetDatum(NULL);
 	append_events(change, transition);
 	svc_touch_row(change);
 
@@ -434,6 +439,8 @@ before_insert(FunctionCallInfo fcinfo, SvcNoun noun)
 	check_status_given(change);
 	if (rules[noun].check != NULL)
 		rules[noun].check(change);
+	if (change->suppressed)
+		return NULL;
 	status = svc_row_new_text(change, &status_column);
 
 	transition = explain_change(change);

@@ -39,6 +39,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
@@ -55,6 +56,7 @@
 #include "membership.h"
 #include "plan_grant.h"
 #include "statement.h"
+#include "usage_row.h"
 
 /*
  * Parameters of every statement that moves rows.  Those from PARAM_IDS on are
@@ -105,7 +107,8 @@ static const Moved moved[] = {
 	{"svc_entitlement_hold", "id, line", PARAM_HOLDS, true},
 	{"svc_entitlement_ledger", "entitlement_id, seq", 0, false, true},
 	{"svc_customer_usage", "id", 0, true, false, "t.id = ANY ($3)"},
-	{"svc_usage", "id", 0, true, true},
+	{"svc_usage", "id", 0, true, true, "t.booked_at >= coalesce((SELECT c.closed_until"
+	" FROM @extschema@.svc_customer c WHERE c.id = $1), '-infinity')"},
 	{"svc_support_ticket", "id", 0, true},
 };
 
@@ -128,6 +131,7 @@ static const struct
 	"l.customer_id = $1 AND s.customer_id = $2" \
 	" AND s.period_type = l.period_type AND s.period_start = l.period_start" \
 	" AND s.status <> 'finalized' AND l.status <> 'finalized'" \
+	" AND NOT s.is_folded AND NOT l.is_folded" \
 	" AND coalesce(s.currency = l.currency, true)"
 
 /* The figures of a roll-up that add up. */
@@ -182,6 +186,8 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 							"Rows that this transaction cannot see would be left behind.");
 	lock_customers(loser, survivor);
 	refuse_foreign_references();
+	/* as one who has recorded usage of them, we knew them otherwise */
+	svc_usage_row_forget();
 	move_rows(loser, survivor);
 	svc_membership_move(loser, survivor);
 	svc_plan_note_change(loser);
@@ -363,12 +369,17 @@ add_rollups(Datum *params)
 	/* of the rest, those move that are open and of a period of their own */
 	svc_statement_run_once("SELECT coalesce(array_agg(t.id::text), '{}')"
 						   " FROM @extschema@.svc_customer_usage t"
-						   " WHERE t.customer_id = $1 AND t.status <> 'finalized'"
+						   " WHERE t.customer_id = $1 AND t.status <> 'finalized' AND NOT t.is_folded"
 						   " AND NOT EXISTS (SELECT FROM @extschema@.svc_customer_usage o"
 						   "  WHERE o.customer_id = $2 AND o.period_type = t.period_type"
-						   "  AND o.period_start = t.period_start)",
+						   "  AND o.period_start = t.period_start AND NOT o.is_folded)",
 						   PARAM_COUNT, param_types, params, NULL);
 	params[PARAM_ROLLUPS] = svc_statement_value(0, 1, &isnull);
+
+	/* what is rolled up from records that move is so again, for the survivor */
+	svc_lifecycle_rewrite_once("DELETE FROM @extschema@.svc_customer_usage"
+							   " WHERE customer_id = $1 AND is_folded AND status <> 'finalized'",
+							   PARAM_COUNT, param_types, params);
 
 	/* those that stay with the loser lose the subscription, which moves away */
 	svc_lifecycle_rewrite_once("UPDATE @extschema@.svc_customer_usage SET subscription_id = NULL"
@@ -426,6 +437,23 @@ append_copied(StringInfo sql, const Moved *what, const char *column)
 	if (what->has_keys && strcmp(column, "idempotency_key") == 0)
 	{
 		append_renamed(sql, column, PARAM_KEYS);
+		return;
+	}
+	/* a usage record is new to the survivor's roll-ups, and what is final there stays so */
+	if (strcmp(what->table, "svc_usage") == 0 && strcmp(column, "booked_at") == 0)
+	{
+		appendStringInfoString(sql, "greatest(t.booked_at, (SELECT c.closed_until"
+							   " FROM @extschema@.svc_customer c WHERE c.id = $2))");
+		return;
+	}
+	if (strcmp(what->table, "svc_usage") == 0 && strcmp(column, "xid") == 0)
+	{
+		appendStringInfoString(sql, "pg_current_xact_id()");
+		return;
+	}
+	if (strcmp(what->table, "svc_usage") == 0 && strcmp(column, "cluster") == 0)
+	{
+		appendStringInfo(sql, INT64_FORMAT, (int64) GetSystemIdentifier());
 		return;
 	}
 	/* one of two that have the same plan now */

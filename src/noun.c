@@ -17,8 +17,8 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 	[SVC_CUSTOMER] = {
 		.name = "customer", .short_name = "customer", .table = "svc_customer",
 		.title = "Customer", .key = SVC_KEY_IS_CUSTOMER,
-		.counters = "changes_at has_pools",
-		.maintained = "merged_into changes_at has_pools",
+		.counters = "changes_at closed_until has_pools",
+		.maintained = "merged_into changes_at closed_until has_pools",
 		.personal = "external_id name email phone company billing_email billing_address tax_id payment_method attributes",
 	},
 	[SVC_ENTITLEMENT] = {
@@ -34,7 +34,7 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "customer_usage", .short_name = "customer_usage", .table = "svc_customer_usage",
 		.title = "Customer usage", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "",
-		.maintained = "",
+		.maintained = "is_folded",
 		.personal = "",
 	},
 	[SVC_CUSTOMER_SEGMENT] = {
@@ -85,7 +85,8 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "usage", .short_name = "usage", .table = "svc_usage",
 		.title = "Usage record", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "",
-		.maintained = "",
+		.maintained = "booked_at xid cluster overage resource quantity occurred_at"
+		" subscription_id adjusts_id idempotency_key",
 		.personal = "metadata reason",
 	},
 };

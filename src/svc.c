@@ -35,6 +35,8 @@
 #include "ticket.h"
 #include "touch.h"
 #include "usage.h"
+#include "usage_rollup.h"
+#include "usage_row.h"
 
 PG_MODULE_MAGIC;
 
@@ -64,6 +66,8 @@ _PG_init(void)
 	svc_ticket_init();
 	svc_touch_init();
 	svc_usage_init();
+	svc_usage_rollup_init();
+	svc_usage_row_init();
 }
 
 /*
@@ -139,6 +143,12 @@ svc_make_tables_as(PG_FUNCTION_ARGS)
 static void
 define_settings(void)
 {
+	static const struct config_enum_entry late_usage_options[] = {
+		{"adjust", SVC_LATE_ADJUST, false},
+		{"reject", SVC_LATE_REJECT, false},
+		{NULL, 0, false}
+	};
+
 	DefineCustomBoolVariable("svc.notify",
 							 "Sends each event of svc by NOTIFY, too.",
 							 "The event log is written in any case.",
@@ -170,6 +180,16 @@ define_settings(void)
 							"svc_run_due() looks at them again after this time.",
 							&svc_segment_refresh, 300, 0, INT_MAX / 1000,
 							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomEnumVariable("svc.late_usage",
+							 "What becomes of usage of a period that is finalized.",
+							 "adjust counts it in the period that is open, reject refuses it.",
+							 &svc_late_usage, SVC_LATE_ADJUST, late_usage_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("svc.usage_future_limit",
+							"How far from now usage may be said to have occurred.",
+							"Clocks differ; what is further ahead is refused.",
+							&svc_usage_future_limit, 24 * 60, 0, INT_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomStringVariable("svc.actor",
 							   "Names who acts, for the event log and the ledger.",
 							   "Empty means the role of the session.",

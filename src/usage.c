@@ -11,9 +11,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 
 #include "action.h"
 #include "amount.h"
@@ -25,15 +27,17 @@
 #include "statement.h"
 #include "usage.h"
 
+#define INSERT_RECORD \
+	"INSERT INTO @extschema@.svc_usage" \
+	" (customer_id, resource, quantity, occurred_at, idempotency_key, metadata, subscription_id)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7)"
+
 /* What makes a roll-up the one that it is. */
 #define FIXED_IN_ROLLUP		"id status"
 
-static SvcColumn invoice_id_column = {"invoice_id"};
-
-static void imply(SvcRowChange *change, const char *action);
 static void prepare_adjust(SvcActionCall *call);
 static void prepare_aggregate(SvcActionCall *call);
-static Datum find_recorded(Datum *values, const bool *isnull);
+static Datum find_recorded(const SvcUsageRecord *record);
 static bool find_rollup(Datum customer_id, Datum properties, Datum *id, Datum *figures);
 
 static const SvcAction actions[] = {
@@ -48,21 +52,7 @@ PG_FUNCTION_INFO_V1(svc_record_customer_usage);
 void
 svc_usage_init(void)
 {
-	static const SvcLifecycleRules rules = {.imply = imply};
-
-	svc_lifecycle_set_rules(SVC_USAGE, &rules);
 	svc_action_register(actions, lengthof(actions));
-}
-
-/* What is billed is billed with an invoice. */
-static void
-imply(SvcRowChange *change, const char *action)
-{
-	bool		isnull;
-
-	(void) svc_row_new(change, &invoice_id_column, &isnull);
-	if (strcmp(action, "bill") == 0 && isnull)
-		svc_lifecycle_refuse_change(change, "no invoice is named", "Set invoice_id.");
 }
 
 /*
@@ -75,42 +65,48 @@ imply(SvcRowChange *change, const char *action)
 Datum
 svc_record_usage(PG_FUNCTION_ARGS)
 {
-	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "record"};
-	static SvcStatement statement = {
-		"INSERT INTO @extschema@.svc_usage"
-		" (customer_id, resource, quantity, occurred_at, idempotency_key, metadata, subscription_id)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)"
-		" ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
-		" RETURNING id::text",
-		7, {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID}
-	};
-	Datum		values[7];
-	bool		isnull[7] = {false};
+	SvcUsageRecord record = {0};
+	bool		repeated;
 	Datum		id;
 	SvcCall		call;
 
-	values[0] = svc_argument_id(fcinfo, 0, "customer id");
-	values[1] = svc_argument_id(fcinfo, 1, "resource");
-	values[2] = svc_argument_amount(fcinfo, 2, "quantity");
-	values[3] = TimestampTzGetDatum(svc_argument_at(fcinfo, 3));
-	values[4] = svc_argument_optional_id(fcinfo, 4, "idempotency key", &isnull[4]);
-	values[5] = PG_GETARG_DATUM(5);
-	isnull[5] = PG_ARGISNULL(5);
-	values[6] = svc_argument_optional_id(fcinfo, 6, "subscription id", &isnull[6]);
+	record.values[SVC_USAGE_CUSTOMER] = svc_argument_id(fcinfo, 0, "customer id");
+	record.values[SVC_USAGE_RESOURCE] = svc_argument_id(fcinfo, 1, "resource");
+	record.values[SVC_USAGE_QUANTITY] = svc_argument_amount(fcinfo, 2, "quantity");
+	record.values[SVC_USAGE_AT] = TimestampTzGetDatum(svc_argument_at(fcinfo, 3));
+	record.values[SVC_USAGE_KEY] = svc_argument_optional_id(fcinfo, 4, "idempotency key", &record.isnull[SVC_USAGE_KEY]);
+	record.values[SVC_USAGE_METADATA] = PG_GETARG_DATUM(5);
+	record.isnull[SVC_USAGE_METADATA] = PG_ARGISNULL(5);
+	record.values[SVC_USAGE_SUBSCRIPTION] =
+		svc_argument_optional_id(fcinfo, 6, "subscription id", &record.isnull[SVC_USAGE_SUBSCRIPTION]);
 
 	svc_call_begin(&call, fcinfo);
-	svc_gate_customer(values[0], "a usage record");
-	if (svc_lifecycle_write(&deed, &statement, values, isnull) > 0)
-	{
-		bool		id_isnull;
-
-		id = svc_statement_value(0, 1, &id_isnull);
-	}
-	else
-		id = find_recorded(values, isnull);
-	id = svc_call_keep(&call, id);
+	id = svc_call_keep(&call, svc_usage_record(&record, &repeated));
 	svc_call_end(&call);
 	return id;
+}
+
+/* Store a raw record, or find the one that it repeats; its id. */
+Datum
+svc_usage_record(SvcUsageRecord *record, bool *repeated)
+{
+	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "record"};
+	static SvcStatement plain = {
+		INSERT_RECORD " RETURNING id::text",
+		7, {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID}
+	};
+	static SvcStatement once = {
+		INSERT_RECORD " ON CONFLICT (customer_id, idempotency_key) WHERE idempotency_key IS NOT NULL"
+		" DO NOTHING RETURNING id::text",
+		7, {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID}
+	};
+	/* a partitioned table has no such index: there the trigger suppresses a repetition */
+	bool		by_index = !record->isnull[SVC_USAGE_KEY] &&
+		get_rel_relkind(svc_catalog_table("svc_usage")) == RELKIND_RELATION;
+	bool		isnull;
+
+	*repeated = svc_lifecycle_write(&deed, by_index ? &once : &plain, record->values, record->isnull) == 0;
+	return *repeated ? find_recorded(record) : svc_statement_value(0, 1, &isnull);
 }
 
 /*
@@ -165,7 +161,7 @@ prepare_adjust(SvcActionCall *call)
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_usage"
 		" (customer_id, resource, quantity, occurred_at, subscription_id, adjusts_id, reason)"
-		" SELECT customer_id, resource, $3, occurred_at, subscription_id, id, $4"
+		" SELECT customer_id, resource, $3, occurred_at, subscription_id, coalesce(adjusts_id, id), $4"
 		" FROM @extschema@.svc_usage WHERE customer_id = $1 AND id = $2",
 		4, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID}
 	};
@@ -207,7 +203,7 @@ prepare_aggregate(SvcActionCall *call)
 
 /* The record that has our key; it must be the same as ours. */
 static Datum
-find_recorded(Datum *values, const bool *isnull)
+find_recorded(const SvcUsageRecord *record)
 {
 	static SvcStatement statement = {
 		"SELECT id::text, resource = $2 AND quantity = $3 AND subscription_id IS NOT DISTINCT FROM $5,"
@@ -215,26 +211,33 @@ find_recorded(Datum *values, const bool *isnull)
 		" FROM @extschema@.svc_usage WHERE customer_id = $1 AND idempotency_key = $4",
 		5, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID, TEXTOID}
 	};
-	Datum		wanted[5] = {values[0], values[1], values[2], values[4], values[6]};
-	bool		wanted_isnull[5] = {false, false, false, isnull[4], isnull[6]};
-	bool		is_null;
+	static const int wanted[5] = {SVC_USAGE_CUSTOMER, SVC_USAGE_RESOURCE, SVC_USAGE_QUANTITY,
+	SVC_USAGE_KEY, SVC_USAGE_SUBSCRIPTION};
+	Datum		values[5];
+	bool		nulls[5];
+	bool		isnull;
 
-	if (isnull[4])
-		(void) svc_statement_value(0, 1, &is_null); /* says that the row was suppressed */
-	if (svc_statement_run(&statement, wanted, wanted_isnull) == 0)
+	if (record->isnull[SVC_USAGE_KEY])
+		(void) svc_statement_value(0, 1, &isnull);	/* says that the row was suppressed */
+	for (int i = 0; i < lengthof(wanted); i++)
+	{
+		values[i] = record->values[wanted[i]];
+		nulls[i] = record->isnull[wanted[i]];
+	}
+	if (svc_statement_run(&statement, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not see the record of a concurrent transaction with the same idempotency key"),
 				 errhint("Retry the transaction.")));
-	if (!DatumGetBool(svc_statement_value(0, 2, &is_null)))
+	if (!DatumGetBool(svc_statement_value(0, 2, &isnull)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_KEY_REUSED),
 				 errmsg("idempotency key \"%s\" was used for another record",
-						TextDatumGetCString(values[4])),
+						TextDatumGetCString(record->values[SVC_USAGE_KEY])),
 				 errdetail("That record is of %s \"%s\".", svc_statement_text(0, 4),
 						   svc_statement_text(0, 3)),
 				 errhint("A key belongs to one record and all its retries; use a new one.")));
-	return svc_statement_value(0, 1, &is_null);
+	return svc_statement_value(0, 1, &isnull);
 }
 
 /* Find and lock the roll-up that properties name, and what they say of it. */
@@ -244,7 +247,7 @@ find_rollup(Datum customer_id, Datum properties, Datum *id, Datum *figures)
 	static SvcStatement statement = {
 		"SELECT id::text, $2 - ARRAY['period_type', 'period_start', 'period_end']"
 		" FROM @extschema@.svc_customer_usage"
-		" WHERE customer_id = $1 AND jsonb_typeof($2) = 'object'"
+		" WHERE customer_id = $1 AND NOT is_folded AND jsonb_typeof($2) = 'object'"
 		"  AND period_type = $2 ->> 'period_type'"
 		"  AND period_start = ($2 ->> 'period_start')::timestamptz"
 		" FOR NO KEY UPDATE",

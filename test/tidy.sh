@@ -20,23 +20,23 @@ complain() {
 level() {
     case $1 in
         compat|error)                               echo 0 ;;
-        amount|argument|balance|clock|identifier|noun|period|transition) echo 1 ;;
+        amount|argument|balance|calendar|clock|identifier|noun|period|snapshot|transition|usage_new) echo 1 ;;
         criteria|criteria_explain|criteria_match|criteria_parse) echo 1 ;;
         criteria_set|criteria_set_sql|criteria_support|criteria_time|criteria_version|criteria_write) echo 1 ;;
         catalog|plain)                              echo 20 ;;
         attempt|statement|row|insert|doorbell|early_release) echo 21 ;;
-        changes|direct|event|gate|handover|touch)   echo 22 ;;
-        update)                                     echo 23 ;;
+        changes|direct|event|gate|handover|meter|touch) echo 22 ;;
+        update|usage_read)                          echo 23 ;;
         grant|lifecycle)                            echo 24 ;;
-        ledger|pool|property)                       echo 25 ;;
-        action|booking|counter|membership|total)    echo 26 ;;
+        ledger|pool|property|usage_rollup)          echo 25 ;;
+        action|booking|counter|membership|total|usage_fold) echo 26 ;;
         grant_rule)                                 echo 27 ;;
         offer|plan_grant|plan_limits)               echo 27 ;;
         subscription_due)                           echo 28 ;;
         consume|document|subscription_rule)         echo 29 ;;
-        criteria_sql|segment_check)                 echo 30 ;;
-        segment_sync)                               echo 31 ;;
-        segment_rule|segment_watch)                 echo 32 ;;
+        criteria_sql|segment_check|usage_row)       echo 30 ;;
+        segment_sync|usage_close)                   echo 31 ;;
+        segment_rule|segment_watch|usage)           echo 32 ;;
         segment_due)                                echo 33 ;;
         svc)                                        echo 40 ;;
         *)                                          echo 34 ;;

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_customer (
     engagement_score numeric CHECK (engagement_score >= 0 AND engagement_score < 'Infinity'),
     last_activity_at timestamptz,
     changes_at timestamptz,
+    closed_until timestamptz,
     has_pools boolean NOT NULL DEFAULT false,
     first_purchase_at timestamptz,
     merged_into text COLLATE "C" REFERENCES @schema@.svc_customer (id) CHECK (merged_into <> id),
@@ -51,6 +52,7 @@ COMMENT ON COLUMN @schema@.svc_customer.monthly_spend IS 'Spend per month, in de
 COMMENT ON COLUMN @schema@.svc_customer.external_id IS 'Key in the caller''s own system.';
 COMMENT ON COLUMN @schema@.svc_customer.merged_into IS 'The customer that has taken its place, when merged; set by svc.';
 COMMENT ON COLUMN @schema@.svc_customer.changes_at IS 'When a subscription changes what is granted, by the end of a trial, a scheduled change of plan or a cancellation; set by svc.';
+COMMENT ON COLUMN @schema@.svc_customer.closed_until IS 'Up to where usage is final: what is recorded later about earlier times counts from here on; set by svc_finalize_usage().';
 COMMENT ON COLUMN @schema@.svc_customer.has_pools IS 'Has it, or had it, grants that several codes spend? Set by svc.';
 COMMENT ON COLUMN @schema@.svc_customer.timezone IS 'IANA time zone.';
 COMMENT ON COLUMN @schema@.svc_customer.default_currency IS 'ISO 4217, used when none is given.';

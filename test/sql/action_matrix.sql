@@ -123,8 +123,8 @@ WHERE from_status <> '-'
   AND EXISTS (SELECT FROM pg_proc WHERE proname = function_of(noun, action))
   AND (NOT EXISTS (SELECT FROM calls k WHERE k.noun = c.noun AND k.action = c.action)
        OR (noun, action) IN (('customer', 'delete'), ('invoice', 'void')));
--- a consume is decided, not refused: see entitlement.sql
-DELETE FROM calls WHERE action = 'consume';
+-- a consume is decided, not refused: see entitlement.sql; usage is aggregated in bulk: see usage.sql
+DELETE FROM calls WHERE action = 'consume' OR (noun, action) = ('usage', 'aggregate');
 UPDATE calls SET call = format(CASE WHEN noun IN ('customer', 'plan', 'customer_segment')
                                THEN '%s($1)' ELSE '%s(''owner'', $1)' END, function_of(noun, action))
 WHERE call IS NULL;
@@ -155,7 +155,8 @@ CREATE FUNCTION columns_of(of_noun text, status text) RETURNS jsonb LANGUAGE sql
             ('customer_usage', 'period_type', '''day'''),
             ('customer_usage', 'period_start', 'timestamptz ''epoch'' + make_interval(mins => substr($1, 2)::int)'),
             ('customer_usage', 'period_end', 'timestamptz ''epoch'' + make_interval(mins => substr($1, 2)::int + 1)'),
-            ('support_ticket', 'subject', '''s'''), ('usage', 'resource', '''r'''), ('usage', 'quantity', '1'))
+            ('support_ticket', 'subject', '''s'''), ('usage', 'resource', '''r'''), ('usage', 'quantity', '1'),
+            ('usage', 'booked_at', '''epoch'''), ('usage', 'xid', '''3'''), ('usage', 'cluster', '0'))
             AS k (n, c, v) WHERE n = of_noun) a (c, v)
 $$;
 -- put a row into a status: as a restored one, which makes no event

@@ -175,6 +175,7 @@ BEGIN
             pick('9007199254740993', '9007199254740992', '9223372036854775807', '5', '2147483648', NULL)::bigint, pick('NaN', 'Infinity', '0.1', '5', NULL)::float8, pick('true', 'false', NULL)::boolean, CASE WHEN random() < 0.7 THEN some_string() END,
             CASE WHEN random() < 0.8 THEN some_string() END, some_string(), pick('a', 'ab', NULL), CASE WHEN random() < 0.8 THEN some_instant() END, pick('2026-01-01', '2000-02-29', NULL)::date, pick('{a,b}', '{}', '{A}', NULL)::text[], some_json(),
             pick('glad', 'sad', '5', NULL)::mood, CASE WHEN random() < 0.7 THEN some_string() END, CASE WHEN random() < 0.7 THEN some_instant() END, CASE WHEN random() < 0.7 THEN some_string() END, some_string();
+        UPDATE svc_customer SET created_at = now() - interval '1 year' WHERE id = c;
         IF random() < 0.6 THEN
             PERFORM svc_create_subscription(c, pick('basic', 'pro'), properties => '{"id": "s1"}');
         END IF;

@@ -7,6 +7,8 @@ CREATE EXTENSION svc SCHEMA "Our svc";
 SET search_path = "Our svc", public;
 SELECT svc_install() \g /dev/null
 CREATE TYPE mood AS ENUM ('glad', 'sad');
+-- usage is of the time after the customer was created
+ALTER TABLE svc_customer ALTER COLUMN created_at SET DEFAULT '2019-01-01 00:00Z';
 CREATE DOMAIN code AS text;
 CREATE DOMAIN deadline AS timestamptz;
 CREATE TYPE span AS (since timestamptz, days interval);

@@ -35,7 +35,8 @@ CREATE FUNCTION columns_of(of_noun text, OUT c text, OUT v text) RETURNS SETOF r
         ('customer_usage', 'period_type', '''day'''),
         ('customer_usage', 'period_start', 'timestamptz ''epoch'' + make_interval(mins => hashtext($1))'),
         ('customer_usage', 'period_end', 'timestamptz ''epoch'' + make_interval(mins => hashtext($1) + 1)'),
-        ('support_ticket', 'subject', '''s'''), ('usage', 'resource', '''r'''), ('usage', 'quantity', '1'))
+        ('support_ticket', 'subject', '''s'''), ('usage', 'resource', '''r'''), ('usage', 'quantity', '1'),
+        ('usage', 'booked_at', '''epoch'''), ('usage', 'xid', '''3'''), ('usage', 'cluster', '0'))
         AS k (n, c, v) WHERE n = of_noun
 $$;
 -- put a row into a status: as a restored one, which makes no event

@@ -20,7 +20,7 @@ SELECT svc_create_plan('{"id": "basic", "name": "Basic", "price": 10}'),
 -- a customer with a row in every table, under ids that every customer has
 CREATE PROCEDURE make_customer(c text, amount numeric) LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM svc_create_customer(jsonb_build_object('id', c, 'name', c, 'status', 'active', 'lifetime_value', amount));
+    PERFORM svc_create_customer(jsonb_build_object('id', c, 'name', c, 'status', 'active', 'lifetime_value', amount, 'created_at', '2019-01-01Z'));
     PERFORM svc_create_subscription(c, 'basic', properties => '{"id": "x", "price": 10}');
     PERFORM svc_create_order(c, jsonb_build_object('id', 'x', 'total', amount, 'shop', 'shop of ' || c));
     PERFORM svc_create_order(c, jsonb_build_object('id', 'order of ' || c, 'total', amount));

@@ -224,7 +224,7 @@ $late_at_publisher->query_safe('COMMIT');
 # A retry that waits for the first call writes nothing that a subscriber could
 # trip over.
 sql($first, 'publisher', q{
-	SELECT svc_create_customer('{"id": "retry", "name": "Ada", "status": "active"}'), svc_grant_entitlement('retry', 'api_calls', 10)});
+	SELECT svc_create_customer('{"id": "retry", "name": "Ada", "status": "active", "created_at": "2019-01-01Z"}'), svc_grant_entitlement('retry', 'api_calls', 10)});
 my $first_call = start_transaction($first, 'publisher');
 my $retry = start_transaction($first, 'publisher');
 my $call = q{SELECT allowed, replayed FROM svc_consume_entitlement('retry', 'api_calls', 1, 'key');};
@@ -377,7 +377,7 @@ sub start_transaction
 }
 
 # One transaction each, unless within one.
-sub creates { return join '', map { qq{SELECT svc_create_customer('{"id": "$_", "name": "Ada", "status": "active"}');\n} } @_; }
+sub creates { return join '', map { qq{SELECT svc_create_customer('{"id": "$_", "name": "Ada", "status": "active", "created_at": "2019-01-01Z"}');\n} } @_; }
 sub churns { return join '', map { "SELECT svc_churn_customer('$_');\n" } @_; }
 
 sub dump_db

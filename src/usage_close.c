@@ -1,0 +1,422 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage_close.c
+ *	  The end of periods of usage: complete when they are over, final when they are
+ *	  billed, and raw records that are no longer needed.
+ *
+ * A roll-up is *complete* when its period is over and there is nothing left to roll up
+ * in it.  What comes late all the same makes it partial again.
+ *
+ * *Final* is all usage of a customer up to an instant, closed_until, the end of a
+ * period: of every resource and in periods of every kind.  Whoever records something
+ * about an earlier time later has it booked at that instant (usage_row.c), in periods
+ * that are still open.  So a final figure never changes.
+ *
+ * Who closes is alone with the customer: recorders hold it FOR KEY SHARE until they
+ * commit, and we take it FOR UPDATE, and so wait for all that are on their way.  What
+ * they have recorded is then visible, and rolled up; whoever comes after us sees the
+ * new closed_until.
+ *
+ * Raw records of what is final can be deleted; sums since ever are the sums of
+ * roll-ups.  They become "aggregated" by and by, in svc_run_due(), which is no event of
+ * theirs: there are too many of them.
+ *
+ * Locks: the customer FOR UPDATE; then as for rolling up (usage_fold.c).  What
+ * completes roll-ups, or marks records, takes these alone and skips what is locked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/xid8.h"
+
+#include "argument.h"
+#include "calendar.h"
+#include "catalog.h"
+#include "clock.h"
+#include "error.h"
+#include "gate.h"
+#include "lifecycle.h"
+#include "statement.h"
+#include "usage_close.h"
+#include "usage_fold.h"
+#include "usage_new.h"
+#include "usage_row.h"
+
+/* One that is complete for the second time has had so many events at least. */
+#define REVISION_COMPLETE_AGAIN		4
+
+/* A period that is being closed. */
+typedef struct Closing
+{
+	Datum		customer_id;
+	SvcPeriod	kind;
+	TimestampTz end;			/* of the period */
+	SvcNote		note;			/* goes with the events */
+} Closing;
+
+static SvcPeriod kind_argument(FunctionCallInfo fcinfo, int n);
+static void find_period(Closing *closing, TimestampTz at);
+static void refuse_own_records(const Closing *closing);
+static void finalize_customer(const Closing *closing);
+static TimestampTz advance(const Closing *closing);
+static int64 complete(const char *customer_id, TimestampTz upto, int32 max_rows);
+static void follow_change(uint64 rows);
+
+PG_FUNCTION_INFO_V1(svc_aggregate_usage);
+PG_FUNCTION_INFO_V1(svc_finalize_usage);
+PG_FUNCTION_INFO_V1(svc_purge_usage);
+
+/*
+ * svc_aggregate_usage(customer_id, upto) -> bigint
+ *
+ * Rolls up what is new, of one customer or of all, and completes periods that have
+ * ended by "upto", the start of the transaction if null.
+ */
+Datum
+svc_aggregate_usage(PG_FUNCTION_ARGS)
+{
+	TimestampTz upto = svc_argument_at(fcinfo, 1);
+	int64		failed = 0;
+	int64		folded;
+	SvcCall		call;
+
+	svc_call_begin(&call, fcinfo);
+	if (PG_ARGISNULL(0))
+	{
+		folded = svc_usage_fold_all(PG_INT32_MAX, &failed);
+		(void) svc_usage_complete(upto, PG_INT32_MAX);
+	}
+	else
+	{
+		Datum		customer_id = svc_argument_id(fcinfo, 0, "customer id");
+		SvcFoundRow row;
+
+		svc_gate_read_row(&row, SVC_CUSTOMER, (Datum) 0, customer_id);
+		folded = svc_usage_fold_customer(customer_id);
+		(void) complete(TextDatumGetCString(customer_id), upto, PG_INT32_MAX);
+	}
+	svc_call_end(&call);
+	PG_RETURN_INT64(folded);
+}
+
+/*
+ * svc_finalize_usage(customer_id, period_type, at, reason) -> timestamptz
+ *
+ * Closes the customer's usage up to the end of the period that "at" is in, which must
+ * be over; where it is closed up to already, if that is later.
+ */
+Datum
+svc_finalize_usage(PG_FUNCTION_ARGS)
+{
+	Closing		closing = {.customer_id = svc_argument_id(fcinfo, 0, "customer id"),
+	.kind = kind_argument(fcinfo, 1)};
+	TimestampTz at;
+	TimestampTz closed_until;
+	SvcFoundRow row;
+	SvcCall		call;
+
+	svc_argument_not_null(fcinfo, 2, "instant");
+	at = svc_argument_at(fcinfo, 2);
+	if (!PG_ARGISNULL(3))
+	{
+		closing.note.name = "reason";
+		closing.note.new_value = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	}
+
+	svc_call_begin(&call, fcinfo);
+	svc_gate_read_committed("usage is finalized",
+							"A record that this transaction cannot see would be missing from what is final.");
+	svc_gate_take_customer(closing.customer_id);
+	svc_gate_read_row(&row, SVC_CUSTOMER, (Datum) 0, closing.customer_id);
+	/* what we know of it, as one who has recorded, is out of date */
+	svc_usage_row_forget();
+	(void) svc_usage_fold_customer(closing.customer_id);
+	find_period(&closing, at);
+	refuse_own_records(&closing);
+	(void) complete(TextDatumGetCString(closing.customer_id), closing.end, PG_INT32_MAX);
+	closed_until = advance(&closing);
+	finalize_customer(&closing);
+	svc_call_end(&call);
+	PG_RETURN_TIMESTAMPTZ(closed_until);
+}
+
+/*
+ * svc_purge_usage(before) -> bigint
+ *
+ * Deletes raw records of what is final and before an instant; disputed ones stay.
+ */
+Datum
+svc_purge_usage(PG_FUNCTION_ARGS)
+{
+	static SvcStatement note = {
+		"UPDATE @extschema@.svc_usage_fold f SET purged_until = greatest(f.purged_until, least($1, c.closed_until))"
+		" FROM @extschema@.svc_customer c WHERE c.id = f.customer_id AND c.closed_until IS NOT NULL"
+		"  AND coalesce(f.purged_until, '-infinity') < least($1, c.closed_until)",
+		1, {TIMESTAMPTZOID}
+	};
+	static SvcStatement purge = {
+		"DELETE FROM @extschema@.svc_usage u USING @extschema@.svc_usage_fold f"
+		" WHERE f.customer_id = u.customer_id AND u.booked_at < least($1, f.purged_until) AND u.status <> 'disputed'",
+		1, {TIMESTAMPTZOID}
+	};
+	Datum		before;
+	int64		purged;
+	SvcCall		call;
+
+	svc_argument_not_null(fcinfo, 0, "instant");
+	before = PG_GETARG_DATUM(0);
+	svc_call_begin(&call, fcinfo);
+	svc_statement_run(&note, &before, NULL);
+	purged = (int64) svc_lifecycle_rewrite(&purge, &before, NULL);
+	svc_call_end(&call);
+	PG_RETURN_INT64(purged);
+}
+
+/* Complete roll-ups, of whichever customer, whose periods have ended; how many. */
+int64
+svc_usage_complete(TimestampTz upto, int32 max_rows)
+{
+	return complete("", upto, max_rows);
+}
+
+/*
+ * Raw records of what is final are aggregated: so many of them at a time.  Returns how
+ * many.
+ */
+int64
+svc_usage_mark_aggregated(int32 max_rows)
+{
+	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "aggregate", .counters_only = true};
+	static SvcStatement find = {
+		"SELECT f.customer_id::text, f.to_mark_from::timestamptz, c.closed_until::timestamptz"
+		" FROM @extschema@.svc_usage_fold f JOIN @extschema@.svc_customer c ON c.id = f.customer_id"
+		" WHERE f.to_mark_from IS NOT NULL ORDER BY f.customer_id LIMIT $1 FOR NO KEY UPDATE OF f SKIP LOCKED",
+		1, {INT4OID}
+	};
+	static SvcStatement mark = {
+		"UPDATE @extschema@.svc_usage SET status = 'aggregated' WHERE customer_id = $1 AND id = ANY (ARRAY("
+		"  SELECT u.id FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.status = 'recorded'"
+		"   AND u.booked_at >= $2 AND u.booked_at < $3 LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED))",
+		4, {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}
+	};
+	static SvcStatement done = {
+		"UPDATE @extschema@.svc_usage_fold SET to_mark_from = NULL WHERE customer_id = $1", 1, {TEXTOID}
+	};
+	Datum		limit = Int32GetDatum(max_rows);
+	uint64		rows = svc_statement_run(&find, &limit, NULL);
+	SPITupleTable *due = SPI_tuptable;
+	int32		left = max_rows;
+
+	for (uint64 row = 0; row < rows && left > 0; row++)
+	{
+		Datum		values[4];
+		bool		isnull;
+		int32		marked;
+
+		for (int i = 0; i < 3; i++)
+			values[i] = SPI_getbinval(due->vals[row], due->tupdesc, i + 1, &isnull);
+		values[3] = Int32GetDatum(left);
+		marked = (int32) svc_lifecycle_write(&deed, &mark, values, NULL);
+		if (marked < left)
+			svc_statement_run(&done, values, NULL);
+		left -= marked;
+	}
+	return max_rows - left;
+}
+
+/* ---- closing ---- */
+
+static SvcPeriod
+kind_argument(FunctionCallInfo fcinfo, int n)
+{
+	SvcPeriod	kind;
+	char	   *name;
+
+	svc_argument_not_null(fcinfo, n, "period type");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (!svc_calendar_find(name, &kind))
+		svc_calendar_report_unknown(name);
+	return kind;
+}
+
+/* The period, in the time zone that the customer is rolled up in; it must be over. */
+static void
+find_period(Closing *closing, TimestampTz at)
+{
+	static SvcStatement statement = {
+		"SELECT timezone::text FROM @extschema@.svc_usage_fold WHERE customer_id = $1", 1, {TEXTOID}
+	};
+	Datum		values[1] = {closing->customer_id};
+
+	svc_statement_run(&statement, values, NULL);
+	closing->end = svc_calendar_span(closing->kind, at, svc_calendar_zone(svc_statement_text(0, 1))).end;
+	if (closing->end > svc_clock_now())
+		ereport(ERROR,
+				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
+				 errmsg("cannot finalize usage of customer \"%s\": the %s is not over",
+						TextDatumGetCString(closing->customer_id), svc_calendar_name(closing->kind)),
+				 errdetail("It ends at %s.", timestamptz_to_str(closing->end)),
+				 errhint("Finalize a period that has ended.")));
+}
+
+/* They are not rolled up yet, and would be missing for ever. */
+static void
+refuse_own_records(const Closing *closing)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_usage WHERE customer_id = $1 AND xid = $2 AND cluster = $3 AND booked_at < $4 LIMIT 1",
+		4, {TEXTOID, XID8OID, INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[4] = {closing->customer_id, FullTransactionIdGetDatum(GetTopFullTransactionId()),
+	Int64GetDatum((int64) GetSystemIdentifier()), TimestampTzGetDatum(closing->end)};
+
+	if (svc_statement_run(&statement, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("usage cannot be finalized in the transaction that has recorded it"),
+				 errdetail("Customer \"%s\" has records of this transaction, which the next one rolls up.",
+						   TextDatumGetCString(closing->customer_id)),
+				 errhint("Commit first.")));
+}
+
+static void
+finalize_customer(const Closing *closing)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_customer_usage SET status = 'finalized'"
+		" WHERE customer_id = $1 AND is_folded AND status = 'complete' AND period_end <= $2",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	SvcDeed		deed = {.noun = SVC_CUSTOMER_USAGE, .action = "finalize", .note = closing->note};
+	Datum		values[2] = {closing->customer_id, TimestampTzGetDatum(closing->end)};
+
+	(void) svc_lifecycle_write(&deed, &statement, values, NULL);
+}
+
+/* Up to where the customer's usage is final now. */
+static TimestampTz
+advance(const Closing *closing)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER, .action = "update", .counters_only = true};
+	static SvcStatement mark = {
+		"UPDATE @extschema@.svc_usage_fold f SET to_mark_from = coalesce(f.to_mark_from, c.closed_until, '-infinity')"
+		" FROM @extschema@.svc_customer c WHERE c.id = $1 AND f.customer_id = c.id"
+		"  AND coalesce(c.closed_until < $2, true)",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	static SvcStatement move = {
+		"UPDATE @extschema@.svc_customer SET closed_until = $2 WHERE id = $1 AND coalesce(closed_until < $2, true)",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	static SvcStatement read = {
+		"SELECT closed_until::timestamptz FROM @extschema@.svc_customer WHERE id = $1", 1, {TEXTOID}
+	};
+	Datum		values[2] = {closing->customer_id, TimestampTzGetDatum(closing->end)};
+	bool		isnull;
+
+	svc_statement_run(&mark, values, NULL);
+	(void) svc_lifecycle_write(&deed, &move, values, NULL);
+	svc_statement_run(&read, values, NULL);
+	return DatumGetTimestampTz(svc_statement_value(0, 1, &isnull));
+}
+
+/* ---- completing ---- */
+
+/* What a roll-up amounts to, to be compared: its costs, or the sum of its figures. */
+#define AMOUNT(u) \
+	"CASE WHEN t.currency = p.currency THEN " u ".estimated_cost ELSE coalesce(" u ".total_executions, 0)" \
+	" + coalesce(" u ".successful_executions, 0) + coalesce(" u ".failed_executions, 0)" \
+	" + coalesce(" u ".escalated_executions, 0) + coalesce(" u ".tokens_used, 0)" \
+	" + coalesce(" u ".compute_minutes, 0) + coalesce(" u ".storage_gb, 0) + coalesce(" u ".bandwidth_gb, 0)" \
+	" + coalesce(" u ".api_calls, 0) + coalesce(" u ".webhook_deliveries, 0)" \
+	" + coalesce((SELECT sum(e.value::numeric) FROM jsonb_each_text(" u ".usage_by_resource) e), 0) END"
+
+/* Change against the period before, in percent. */
+#define CHANGE \
+	"(SELECT round((" AMOUNT("t") " - (" AMOUNT("p") ")) * 100 / nullif(" AMOUNT("p") ", 0), 2)" \
+	" FROM @extschema@.svc_customer_usage p" \
+	" WHERE p.customer_id = t.customer_id AND p.period_type = t.period_type AND p.is_folded" \
+	"  AND p.period_start = @extschema@.svc_period_start(t.period_type, t.period_start - interval '1 microsecond'," \
+	"   (SELECT z.timezone FROM @extschema@.svc_usage_fold z WHERE z.customer_id = t.customer_id)))"
+
+/*
+ * Complete roll-ups whose periods have ended by an instant, if everything in them is
+ * rolled up, and so many of them: of one customer, or, if that is empty, of those that
+ * nobody else has locked.  How many.
+ */
+static int64
+complete(const char *customer_id, TimestampTz upto, int32 max_rows)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
+	Oid			types[5] = {TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID, XID8OID};
+	Datum		values[5] = {TimestampTzGetDatum(upto), Int64GetDatum((int64) GetSystemIdentifier()),
+		Int32GetDatum(max_rows), CStringGetTextDatum(customer_id), FullTransactionIdGetDatum(svc_usage_horizon())};
+	bool		one = customer_id[0] != '\0';
+	StringInfoData sql;
+	uint64		completed;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "WITH new AS MATERIALIZED (SELECT u.customer_id, min(u.booked_at) AS since FROM @extschema@.svc_usage u"
+					 "   JOIN @extschema@.svc_usage_fold f ON f.customer_id = u.customer_id"
+					 "  WHERE u.xid >= $5 AND (%s) AND " SVC_USAGE_IS_NEW("u", "f", "$2") " GROUP BY u.customer_id),"
+					 " due AS MATERIALIZED (SELECT t.customer_id, t.id FROM @extschema@.svc_customer_usage t"
+					 "  WHERE t.status = 'partial' AND t.is_folded AND t.period_end <= $1 AND (%s)"
+					 "   AND NOT EXISTS (SELECT FROM new n WHERE n.customer_id = t.customer_id AND n.since < t.period_end)"
+					 "  ORDER BY t.period_end LIMIT $3 FOR NO KEY UPDATE OF t%s)"
+					 " UPDATE @extschema@.svc_customer_usage t SET status = 'complete', change_from_previous = " CHANGE
+					 " FROM due d WHERE t.customer_id = d.customer_id AND t.id = d.id"
+					 " RETURNING t.customer_id::text, t.period_type::text, t.period_end::timestamptz, t.revision::bigint",
+					 one ? "u.customer_id = $4" : "$4 = ''", one ? "t.customer_id = $4" : "$4 = ''",
+					 one ? "" : " SKIP LOCKED");
+	completed = svc_lifecycle_write_once(&deed, sql.data, lengthof(types), types, values, NULL);
+	follow_change(completed);
+	return (int64) completed;
+}
+
+/*
+ * What came late to a period changes how the next one compares, if that is complete
+ * already: after those of the last statement that were complete before.
+ */
+static void
+follow_change(uint64 rows)
+{
+	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
+	static SvcStatement statement = {
+		"WITH next AS MATERIALIZED (SELECT n.customer_id, n.id FROM unnest($1, $2, $3) d (customer_id, period_type, period_end)"
+		"  JOIN @extschema@.svc_customer_usage n ON n.customer_id = d.customer_id AND n.period_type = d.period_type"
+		"   AND n.period_start = d.period_end AND n.is_folded AND n.status = 'complete')"
+		" UPDATE @extschema@.svc_customer_usage t SET change_from_previous = " CHANGE
+		" FROM next n WHERE t.customer_id = n.customer_id AND t.id = n.id"
+		"  AND t.change_from_previous IS DISTINCT FROM " CHANGE,
+		3, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+	};
+	Datum	   *columns[3];
+	Datum		values[3];
+	int			count = 0;
+	bool		isnull;
+
+	for (int i = 0; i < 3; i++)
+		columns[i] = palloc(Max(rows, 1) * sizeof(Datum));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		if (DatumGetInt64(svc_statement_value(row, 4, &isnull)) < REVISION_COMPLETE_AGAIN)
+			continue;
+		for (int i = 0; i < 3; i++)
+			columns[i][count] = svc_statement_value(row, i + 1, &isnull);
+		count++;
+	}
+	if (count == 0)
+		return;
+	values[0] = svc_statement_texts(columns[0], count);
+	values[1] = svc_statement_texts(columns[1], count);
+	values[2] = svc_statement_instants(columns[2], count);
+	(void) svc_lifecycle_write(&deed, &statement, values, NULL);
+}

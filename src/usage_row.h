@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage_row.h
+ *	  What becomes of a usage record on its way into the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SVC_USAGE_ROW_H
+#define SVC_USAGE_ROW_H
+
+extern int	svc_usage_future_limit; /* settings */
+extern int	svc_late_usage;
+
+/* Values of svc.late_usage. */
+#define SVC_LATE_ADJUST		0
+#define SVC_LATE_REJECT		1
+
+extern void svc_usage_row_init(void);
+extern void svc_usage_row_forget(void);
+
+#endif							/* SVC_USAGE_ROW_H */
