@@ -137,6 +137,34 @@ SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at =
 SELECT allowed, reason FROM svc_consume_entitlement('cus_eve', 'api_calls', at => '2027-03-31 12:00+02');
 SELECT revision, event, from_status, to_status FROM svc_event WHERE noun = 'subscription' ORDER BY revision;
 
+\echo '== Usage: last month, every quarter of an hour, by COPY, INSERT or a function; what resources mean and cost'
+\echo
+SELECT svc_create_customer(jsonb_build_object('id', 'cus_kim', 'name', 'Kim Park', 'status', 'active', 'timezone', 'Europe/Berlin',
+                                              'created_at', now() - interval '1 year'));
+SELECT svc_set_meter('api_calls', unit => 'requests', unit_cost => 0.0004, currency => 'EUR'), svc_set_meter('storage_gb', 'max');
+INSERT INTO svc_usage (customer_id, resource, quantity, occurred_at)
+SELECT 'cus_kim', 'api_calls', round((20 + 30 * sin((extract(hour FROM t) - 6) * pi() / 12) ^ 2 + extract(day FROM t))
+                                     * CASE WHEN extract(isodow FROM t) > 5 THEN 0.3 ELSE 1 END), t AT TIME ZONE 'Europe/Berlin'
+FROM generate_series(date_trunc('month', now()::timestamp) - interval '1 month', date_trunc('month', now()::timestamp) - interval '15 min', '15 min') t;
+SELECT svc_record_usage('cus_kim', 'storage_gb', 40 + n, date_trunc('month', now()) - n * interval '5 days') AS storage FROM generate_series(1, 2) n \g /dev/null
+SELECT svc_record_usage('cus_kim', 'api_calls', 5, idempotency_key => 'request-1') = svc_record_usage('cus_kim', 'api_calls', 5, idempotency_key => 'request-1') AS recorded_once;
+
+\echo '== Rolled up to hours, days, weeks, months, quarters and years, in her time zone'
+\echo
+SELECT svc_aggregate_usage() AS records;
+SELECT period_type, count(*) AS periods, sum(api_calls) AS api_calls, max(storage_gb) AS storage_gb, sum(estimated_cost) AS cost, string_agg(DISTINCT status, ', ') AS status
+FROM svc_customer_usage GROUP BY 1 ORDER BY 2 DESC, 1;
+SELECT * FROM svc_usage_chart('cus_kim', 'api_calls', 'month', date_trunc('month', now()) - interval '2 days');
+
+\echo '== The month is closed and billed: what comes late counts in the next one'
+\echo
+SELECT svc_finalize_usage('cus_kim', 'month', date_trunc('month', now()) - interval '2 days', 'invoiced') > now() - interval '40 days' AS closed;
+SELECT svc_record_usage('cus_kim', 'api_calls', 77, date_trunc('month', now()) - interval '9 days') \g /dev/null
+SELECT period_end < now() AS last_month, sum(quantity) AS api_calls
+FROM svc_get_usage('cus_kim', 'api_calls', date_trunc('month', now() AT TIME ZONE 'Europe/Berlin' - interval '1 month') AT TIME ZONE 'Europe/Berlin', granularity => 'month') GROUP BY 1 ORDER BY 1 DESC;
+SELECT * FROM svc_usage_windows('cus_kim');
+SELECT count(*) AS wrong_figures FROM svc_verify();
+
 \echo '== A segment: who pays well and has a quota that is nearly used up? First in words, and who would be in'
 \echo
 \set criteria '{"status": "active", "monthly_spend": {"$gte": 40}, "entitlements.reports.percent": {"$gte": 80}}'
@@ -161,4 +189,4 @@ UPDATE svc_customer SET status = 'active' WHERE id = 'cus_bob';
 
 \echo '== The event log'
 \echo
-SELECT id, type, entity_id, revision, from_status, to_status FROM svc_event WHERE customer_id <> 'cus_eve' ORDER BY id;
+SELECT id, type, entity_id, revision, from_status, to_status FROM svc_event WHERE customer_id IN ('cus_ada', 'cus_bob', '') ORDER BY id;
