@@ -73,7 +73,7 @@ SELECT split_part(raises($$SELECT svc_record_usage('utc', 'calls', 1, now() + in
 SET svc.usage_future_limit = '1h';
 SELECT split_part(raises($$SELECT svc_record_usage('utc', 'soon', 1, now() + interval '23 hours')$$), E'\n', 1);
 RESET svc.usage_future_limit;
-SELECT raises($$SET svc.usage_future_limit = -1$$), raises($$SET svc.late_usage = sometimes$$);
+SELECT left(raises($$SET svc.usage_future_limit = -1$$), 5) AS negative, raises($$SET svc.late_usage = sometimes$$);
 SELECT raises($$INSERT INTO svc_usage (customer_id, resource, quantity, idempotency_key) VALUES ('utc', 'calls', 1, 'k1')$$);
 SELECT raises($$SELECT svc_record_usage('utc', 'calls', 3, idempotency_key => 'k1')$$);
 SELECT svc_churn_customer('gone'), svc_delete_customer('gone') \g /dev/null
