@@ -72,7 +72,7 @@ COMMENT ON FUNCTION svc_watch() IS
 CREATE FUNCTION svc_watch_begins() RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'svc_watch_begins';
 COMMENT ON FUNCTION svc_watch_begins() IS
-'For the triggers that call svc_watch(): is this the first change of a transaction that they are to fire for? Who calls it himself cannot commit what he changes after that.';
+'For the triggers that call svc_watch(): is this a change that they are to fire for? Who calls it himself cannot commit what he changes after that.';
 
 CREATE FUNCTION svc_criteria_sql(criteria svc_criteria) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED

@@ -344,8 +344,9 @@ change_each(const SvcSegment *segment, uint64 rows, Tally *tally)
 		Datum		customer_id = SPI_getbinval(found->vals[row], found->tupdesc, 1, &isnull);
 		bool		joins = DatumGetBool(SPI_getbinval(found->vals[row], found->tupdesc, 2, &isnull));
 
-		(void) svc_membership_change(segment->id, customer_id, joins);
+		/* before the change, whose event may bring about at once what follows */
 		svc_touch_membership(TextDatumGetCString(segment->id), TextDatumGetCString(customer_id));
+		(void) svc_membership_change(segment->id, customer_id, joins);
 		if (joins)
 			tally->added++;
 		else

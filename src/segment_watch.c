@@ -159,8 +159,9 @@ svc_watch(PG_FUNCTION_ARGS)
 				 errmsg("svc_watch() must be called as a trigger of svc"),
 				 errdetail("It is for deferred triggers."),
 				 errhint("svc_install() makes the triggers that svc needs.")));
+	if (!svc_touch_begin_evaluation())
+		return PointerGetDatum(NULL);
 	svc_call_begin(&call, fcinfo);
-	svc_touch_begin_evaluation();
 	/* what we do, or a user's triggers do then, may have consequences of its own */
 	while ((count = svc_touch_take(&touches)) > 0)
 		follow(touches, count);
@@ -170,8 +171,7 @@ svc_watch(PG_FUNCTION_ARGS)
 }
 
 /*
- * svc_watch_begins(): in the trigger's WHEN, is this the first change after which it
- * must fire?
+ * svc_watch_begins(): in the trigger's WHEN, is this a change after which it must fire?
  */
 Datum
 svc_watch_begins(PG_FUNCTION_ARGS)

@@ -8,10 +8,12 @@
  * soon as it grows.  If it is about very many customers, it is only kept what has
  * changed of any of them.
  *
- * The server calls us back through a deferred trigger, of which one event is enough:
- * svc_touch_begins() is its WHEN.  An entry goes with the savepoint that it was made
- * in; and what was looked at within a savepoint that is taken back, by SET CONSTRAINTS
- * IMMEDIATE, must be looked at again.  So it remembers the nesting levels of both.
+ * The server calls us back through a deferred trigger: svc_touch_begins() is its WHEN.
+ * After SET CONSTRAINTS IMMEDIATE it fires in the order of a statement's rows, each
+ * time before it is noted what has become of the next one; so there is an event of it
+ * with each row, and the last does the work.  An entry goes with the savepoint that it
+ * was made in; and what was looked at within a savepoint that is taken back must be
+ * looked at again.  So it remembers the nesting levels of both.
  *
  * What has not been looked at when the transaction commits, because somebody has
  * switched the trigger off or has called svc_watch_begins() himself, is an error:
@@ -27,6 +29,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "criteria.h"
 #include "touch.h"
@@ -51,8 +54,9 @@ static int	entry_room = 0;
 static int	customer_count = 0; /* at least, since duplicates were removed */
 static bool too_many = false;
 
-static bool expected = false;	/* the trigger will call */
-static bool evaluating = false; /* it has called */
+static int64 calls_expected = 0;	/* of the trigger; or more, never less */
+static TimestampTz message_at = 0;	/* when the client sent what they are due to */
+static bool evaluating = false; /* the last of them has come */
 
 static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
@@ -143,22 +147,34 @@ svc_touch_take(SvcTouch **touches)
 	return count;
 }
 
-/* Is this the first change of which the trigger is to be told? */
+/*
+ * Is the trigger to be told of this change?  If it has not fired since the client's
+ * last message, it is deferred, and the one event is enough; until then, we cannot
+ * know whether it is.
+ */
 bool
 svc_touch_begins(void)
 {
-	if (expected || evaluating)
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+
+	if (evaluating || (calls_expected > 0 && message_at != now))
 		return false;
-	expected = true;
+	calls_expected++;
+	message_at = now;
 	return true;
 }
 
-/* What is touched from now on is seen to by who says this. */
-void
+/*
+ * The trigger has called: what is touched from now on is seen to by who says this.
+ * False, when it will call again anyway, with more that has been touched.
+ */
+bool
 svc_touch_begin_evaluation(void)
 {
-	expected = false;
+	if (calls_expected > 0 && --calls_expected > 0)
+		return false;
 	evaluating = true;
+	return true;
 }
 
 void
@@ -205,8 +221,8 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
 			take_back(level);
-			/* the trigger's event may have gone, too; a second one does no harm */
-			expected = false;
+			/* the trigger's events may have gone, too; one too many does no harm */
+			calls_expected = 0;
 			evaluating = false;
 			break;
 		case SUBXACT_EVENT_START_SUB:
@@ -418,6 +434,6 @@ forget(void)
 	entry_room = 0;
 	customer_count = 0;
 	too_many = false;
-	expected = false;
+	calls_expected = 0;
 	evaluating = false;
 }

@@ -31,7 +31,7 @@ extern void svc_touch_membership(const char *segment_id, const char *customer_id
 extern void svc_touch_memberships(const char *segment_id);
 extern int	svc_touch_take(SvcTouch **touches);
 extern bool svc_touch_begins(void);
-extern void svc_touch_begin_evaluation(void);
+extern bool svc_touch_begin_evaluation(void);
 extern void svc_touch_end_evaluation(void);
 
 #endif							/* SVC_TOUCH_H */

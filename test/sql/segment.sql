@@ -231,6 +231,23 @@ SELECT done FROM svc_run_due() WHERE task = 'sync segments';
 SELECT customers FROM members WHERE segment_id = 'rr';
 TABLE wrong;
 
+-- With immediate constraints, at the end of each statement, whatever is changed, and however much
+SELECT svc_create_segment('{"id": "food", "name": "F", "criteria": {"industry": "food"}}'), svc_create_segment('{"id": "hand", "name": "H"}'),
+       svc_create_segment('{"id": "both", "name": "B", "criteria": {"$inSegment": "hand"}, "parent_segment_id": "food"}') \g /dev/null
+BEGIN;
+SET CONSTRAINTS ALL IMMEDIATE;
+UPDATE svc_customer SET industry = 'food' WHERE id IN ('c6', 'c7', 'c8');
+SELECT * FROM members WHERE segment_id IN ('food', 'hand', 'both');
+INSERT INTO svc_customer (id, name, industry) SELECT 'f' || i, i, 'food' FROM generate_series(1, 3) i;
+SELECT svc_add_segment_customer('hand', 'c6'), svc_add_segment_customer('hand', 'f3') \g /dev/null
+SELECT * FROM members WHERE segment_id IN ('food', 'hand', 'both');
+SELECT svc_merge_customer('c7', 'f1'), svc_delete_customer('f2') \g /dev/null
+UPDATE svc_customer SET industry = 'food' WHERE id LIKE 'n%';
+COMMIT;
+SELECT customer_count FROM svc_customer_segment WHERE id = 'food';
+UPDATE svc_customer SET industry = 'IT' WHERE industry = 'food' AND id LIKE 'n%';
+TABLE wrong;
+
 -- Dump and restore of criteria: the text is the value
 SELECT bool_and(criteria::svc_criteria::text::svc_criteria = criteria::svc_criteria) FROM svc_customer_segment;
 
