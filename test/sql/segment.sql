@@ -248,6 +248,13 @@ SELECT customer_count FROM svc_customer_segment WHERE id = 'food';
 UPDATE svc_customer SET industry = 'IT' WHERE industry = 'food' AND id LIKE 'n%';
 TABLE wrong;
 
+-- A segment that is restored is followed at once, too
+COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
+back	Back	1	2026-01-01	2026-01-01	t	realtime	{"industry": "textiles"}	2026-01-01
+\.
+UPDATE svc_customer SET industry = 'textiles' WHERE id = 'c6';
+SELECT customers FROM members WHERE segment_id = 'back';
+
 -- Dump and restore of criteria: the text is the value
 SELECT bool_and(criteria::svc_criteria::text::svc_criteria = criteria::svc_criteria) FROM svc_customer_segment;
 
