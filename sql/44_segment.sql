@@ -16,7 +16,7 @@ CREATE FUNCTION svc_sync_segment(segment_id text, reason text DEFAULT NULL, revi
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_sync_segment';
 COMMENT ON FUNCTION svc_sync_segment(text, text, bigint) IS
-'Makes the members of an active customer segment those that its criteria match, less those that were taken out by hand and with those that were put in, all within its parent; then reckons customer_count and the other figures. Returns the status. Up to 100 changes make an event customerAdded or customerRemoved each; event synced tells how many it were. reason: kept with that event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when it is not active, 25000 unless at READ COMMITTED. Locks the customers whose membership changes, if the segment is one in real time, and the row.';
+'Makes the members of an active customer segment those that its criteria match, less those that were taken out by hand and with those that were put in, all within its parent; then reckons customer_count and the other figures. Returns the status. Up to 100 changes make an event customerAdded or customerRemoved each; event synced tells how many it were. reason: kept with that event. revision: the one that the caller has seen, or null; raises SV005 when it is another. Raises SV008 when there is no such row, SV001 when it is not active, 25000 unless at READ COMMITTED. Locks the customers whose membership changes, and the row.';
 
 CREATE FUNCTION svc_archive_segment(segment_id text, reason text DEFAULT NULL, revision bigint DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -57,6 +57,13 @@ svc_membership_hold(void)
 	LockRelationOid(svc_catalog_table("svc_segment_member"), RowExclusiveLock);
 }
 
+/* The same, if that can be now. */
+bool
+svc_membership_try_hold(void)
+{
+	return ConditionalLockRelationOid(svc_catalog_table("svc_segment_member"), RowExclusiveLock);
+}
+
 /* Be alone with what segments these customers are in. */
 void
 svc_membership_take(Datum *customer_ids, int count)
@@ -93,8 +100,7 @@ svc_membership_try_take(Datum customer_id)
 	};
 	LOCKTAG		tag;
 
-	if (!ConditionalLockRelationOid(svc_catalog_table("svc_segment_member"), RowExclusiveLock) ||
-		svc_statement_run(&customer, &customer_id, NULL) == 0)
+	if (!svc_membership_try_hold() || svc_statement_run(&customer, &customer_id, NULL) == 0)
 		return false;
 	set_tag(&tag, lock_key(customer_id));
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;

@@ -15,6 +15,7 @@
 #define SVC_MEMBERSHIP_TAKEN_MAX	1000
 
 extern void svc_membership_hold(void);
+extern bool svc_membership_try_hold(void);
 extern void svc_membership_take(Datum *customer_ids, int count);
 extern bool svc_membership_try_take(Datum customer_id);
 extern void svc_membership_take_all(void);

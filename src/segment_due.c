@@ -36,6 +36,8 @@ typedef struct Turn
 	TimestampTz at;
 	Datum		id;
 	List	   *segment_ids;	/* of a customer */
+	Datum		synced_at;		/* of a segment */
+	bool		never_synced;
 	bool		done;
 } Turn;
 
@@ -44,6 +46,7 @@ static void run_turn(void *state);
 static void forget_timer(Datum customer_id, const char *segment_id);
 static void sync_in_turn(void *state);
 static void run_sync(void *state);
+static bool try_lock_due(const Turn *turn);
 
 /*
  * Ask again where time is up.  Returns how many answers were given; customers that
@@ -83,18 +86,18 @@ svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
 }
 
 /*
- * Sync the segments whose turn it is; those that somebody else has locked are left for
- * the next time.  Returns how many it were.
+ * Sync the segments whose turn it is; those that somebody else has locked, or whose
+ * customers, are left for the next time.  Returns how many it were.
  */
 int64
 svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
 {
 	static SvcStatement statement = {
-		"SELECT id::text FROM @extschema@.svc_customer_segment"
+		"SELECT id::text, last_synced_at::timestamptz FROM @extschema@.svc_customer_segment"
 		" WHERE status = 'active' AND automated AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
 		"   CASE sync_frequency WHEN 'hourly' THEN interval '1 hour' WHEN 'daily' THEN interval '24 hours'"
 		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($3) THEN $4 END END)"
-		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2",
 		4, {TIMESTAMPTZOID, INT4OID, TEXTARRAYOID, INTERVALOID}
 	};
 	Interval	refresh = {.time = svc_segment_refresh * USECS_PER_SEC};
@@ -116,6 +119,7 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
 		Turn		turn = {.at = at, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
 
 		CHECK_FOR_INTERRUPTS();
+		turn.synced_at = SPI_getbinval(due->vals[row], due->tupdesc, 2, &turn.never_synced);
 		if (!svc_attempt(sync_in_turn, &turn, SVC_CUSTOMER_SEGMENT, (Datum) 0, turn.id))
 			(*failed)++;
 		else
@@ -174,8 +178,26 @@ run_sync(void *state)
 	SvcSyncScope scope;
 	SvcSegment	segment;
 
-	if (!svc_segment_read(&segment, turn->id) || !svc_segment_try_lock_differences(&segment, &scope))
+	/* the first of these is before we read it: then it stays what it is */
+	if (!svc_membership_try_hold() || !svc_segment_read(&segment, turn->id) ||
+		!svc_segment_try_lock_differences(&segment, &scope) || !try_lock_due(turn))
 		return;
 	svc_segment_sync(&segment, &scope, &no_note);
 	turn->done = true;
+}
+
+/* Lock its row, unless somebody else has, or has just synced it. */
+static bool
+try_lock_due(const Turn *turn)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_customer_segment"
+		" WHERE id = $1 AND status = 'active' AND last_synced_at IS NOT DISTINCT FROM $2"
+		" FOR NO KEY UPDATE SKIP LOCKED",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {turn->id, turn->synced_at};
+	bool		isnull[2] = {false, turn->never_synced};
+
+	return svc_statement_run(&statement, values, isnull) > 0;
 }

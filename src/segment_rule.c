@@ -229,10 +229,11 @@ keep_members(Datum segment_id)
 static void
 fill(Datum segment_id)
 {
-	SvcSyncScope everyone = {.all = true};
+	SvcSyncScope everyone;
 	SvcNote		no_note = {0};
 	SvcSegment	segment;
 
+	svc_scope_everyone(&everyone);
 	if (IsolationUsesXactSnapshot())
 		svc_segment_mark_due(segment_id);
 	else if (svc_segment_read(&segment, segment_id) && (segment.criteria != NULL || segment.parent != NULL))

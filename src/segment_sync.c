@@ -9,11 +9,10 @@
  * the members that there are, they are changed: one by one if it is few, each with
  * an event, else all in one statement, and the event of the sync says how many.
  *
- * Locks: of a segment that follows its customers in real time, the customers that it
- * is different for, before its row; or all of them, when those are very many, or all
- * are to be looked at (membership.c).  They are found without a lock, and looked at
- * again with it.  Of any other segment, only the row: nobody else changes its
- * members without it.
+ * Locks: the customers that the segment is different for, before its row; or all of
+ * them, when those are very many, or all are to be looked at (membership.c).  They are
+ * found without a lock, and looked at again with it: who was merged or deleted
+ * meanwhile does not come in.
  *
  * Customers that are merged or deleted while a statement puts very many into a
  * segment: its foreign key waits for them; then they are taken out again.
@@ -44,6 +43,7 @@ typedef struct Tally
 	uint64		removed;
 } Tally;
 
+static bool has_rule(const SvcSegment *segment);
 static int	list_differences(const SvcSegment *segment, Datum **ids);
 static void settle(const SvcSegment *segment, const SvcSyncScope *scope, Tally *tally);
 static char *with_wanted(const SvcSegment *segment, const SvcSyncScope *scope, const char *statement);
@@ -54,7 +54,8 @@ static void change_each(const SvcSegment *segment, uint64 rows, Tally *tally);
 static void change_all(const SvcSegment *segment, const SvcSyncScope *scope, Tally *tally);
 static void remove_gone(const SvcSegment *segment);
 static void set_timers(const SvcSegment *segment, const SvcSyncScope *scope);
-static void write_figures(const SvcSegment *segment, const Tally *tally, const SvcNote *note);
+static void write_figures(const SvcSegment *segment, const SvcSyncScope *scope, const Tally *tally,
+						  const SvcNote *note);
 
 /* Let svc_run_due() look at all customers. */
 void
@@ -101,6 +102,13 @@ svc_segment_follows_time(const SvcSegment *segment)
 		(segment->criteria->flags & SVC_CRITERIA_TIME_DEPENDENT) != 0;
 }
 
+/* Can its members be wrong?  Else it has those whom somebody has put in. */
+static bool
+has_rule(const SvcSegment *segment)
+{
+	return segment->criteria != NULL || segment->parent != NULL;
+}
+
 /*
  * Find whom the segment's members are wrong about, and be alone with them, before
  * the segment's row is locked.
@@ -112,8 +120,12 @@ svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	int			count;
 
 	svc_scope_everyone(scope);
-	if (!segment->realtime)
+	if (!has_rule(segment))
+	{
+		/* who redefines a segment has this before its row, and what follows needs it */
+		svc_membership_hold();
 		return;
+	}
 	count = list_differences(segment, &ids);
 	if (count > SVC_MEMBERSHIP_TAKEN_MAX)
 	{
@@ -122,11 +134,12 @@ svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	}
 	svc_membership_take(ids, count);
 	svc_scope_of(scope, ids, count);
+	scope->complete = true;
 }
 
 /*
- * The same for who has locked the row already, and so must not wait: it is done
- * without customers that somebody else is busy with.  False, when nothing can be done.
+ * The same for who must not wait: it is done without customers that somebody else is
+ * busy with.  False, when nothing can be done.
  */
 bool
 svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
@@ -136,7 +149,7 @@ svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	int			taken = 0;
 
 	svc_scope_everyone(scope);
-	if (!segment->realtime)
+	if (!has_rule(segment))
 		return true;
 	count = list_differences(segment, &ids);
 	if (count > SVC_MEMBERSHIP_TAKEN_MAX)
@@ -147,7 +160,8 @@ svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 			ids[taken++] = ids[i];
 	}
 	svc_scope_of(scope, ids, taken);
-	return true;
+	scope->complete = taken == count;
+	return taken > 0 || scope->complete;
 }
 
 void
@@ -155,12 +169,14 @@ svc_scope_everyone(SvcSyncScope *scope)
 {
 	scope->all = true;
 	scope->customer_ids = (Datum) 0;
+	scope->complete = true;
 }
 
 void
 svc_scope_of(SvcSyncScope *scope, Datum *customer_ids, int count)
 {
 	scope->all = false;
+	scope->complete = false;
 	scope->customer_ids = svc_statement_texts(customer_ids, count);
 }
 
@@ -168,12 +184,13 @@ svc_scope_of(SvcSyncScope *scope, Datum *customer_ids, int count)
 static int
 list_differences(const SvcSegment *segment, Datum **ids)
 {
-	SvcSyncScope everyone = {.all = true};
+	SvcSyncScope everyone;
 	uint64		rows;
 	bool		isnull;
 
 	if (!segment->synced)
 		return SVC_MEMBERSHIP_TAKEN_MAX + 1;
+	svc_scope_everyone(&everyone);
 	rows = find_differences(segment, &everyone, SVC_MEMBERSHIP_TAKEN_MAX + 1);
 	*ids = palloc(Max(rows, 1) * sizeof(Datum));
 	for (uint64 row = 0; row < rows; row++)
@@ -191,9 +208,9 @@ svc_segment_sync(const SvcSegment *segment, const SvcSyncScope *scope, const Svc
 	Tally		tally = {0};
 
 	/* (into one that is neither, somebody may have written members himself) */
-	if (segment->criteria != NULL || segment->parent != NULL)
+	if (has_rule(segment))
 		settle(segment, scope, &tally);
-	write_figures(segment, &tally, note);
+	write_figures(segment, scope, &tally, note);
 }
 
 /* The same without the figures, unless there is no other event of the changes. */
@@ -205,7 +222,7 @@ svc_segment_follow(const SvcSegment *segment, const SvcSyncScope *scope)
 
 	settle(segment, scope, &tally);
 	if (tally.added + tally.removed > SVC_MEMBERSHIP_EVENTS_MAX)
-		write_figures(segment, &tally, &no_note);
+		write_figures(segment, scope, &tally, &no_note);
 }
 
 /* The same for one customer. */
@@ -416,9 +433,9 @@ set_timers(const SvcSegment *segment, const SvcSyncScope *scope)
 	(void) run(segment, scope, sql.data);
 }
 
-/* Write what there is to say of the members, and that a sync has been. */
+/* Write what there is to say of the members, and that a sync has been, if it was one of all. */
 static void
-write_figures(const SvcSegment *segment, const Tally *tally, const SvcNote *note)
+write_figures(const SvcSegment *segment, const SvcSyncScope *scope, const Tally *tally, const SvcNote *note)
 {
 	static SvcStatement statement = {
 		"UPDATE @extschema@.svc_customer_segment s SET"
@@ -428,7 +445,7 @@ write_figures(const SvcSegment *segment, const Tally *tally, const SvcNote *note
 		"  avg_usage = (SELECT round(avg(e.usage_percent), 2) FROM @extschema@.svc_segment_member sm"
 		"   JOIN @extschema@.svc_entitlement e ON e.customer_id = sm.customer_id"
 		"   WHERE sm.segment_id = $1 AND e.status IN ('active', 'exhausted')),"
-		"  last_synced_at = $2"
+		"  last_synced_at = CASE WHEN $3 THEN $2 ELSE s.last_synced_at END"
 		" FROM (SELECT count(*) AS members,"
 		"   round(100.0 * count(*) / nullif((SELECT count(*) FROM @extschema@.svc_customer"
 		"     WHERE status NOT IN ('merged', 'deleted')), 0), 2) AS percent,"
@@ -440,12 +457,12 @@ write_figures(const SvcSegment *segment, const Tally *tally, const SvcNote *note
 		"  JOIN @extschema@.svc_customer c ON c.id = sm.customer_id"
 		"  WHERE sm.segment_id = $1 AND c.status NOT IN ('merged', 'deleted')) m"
 		" WHERE s.id = $1",
-		2, {TEXTOID, TIMESTAMPTZOID}
+		3, {TEXTOID, TIMESTAMPTZOID, BOOLOID}
 	};
 	SvcNote		removed = {"removed", NULL, psprintf(UINT64_FORMAT, tally->removed)};
 	SvcNote		added = {"added", NULL, psprintf(UINT64_FORMAT, tally->added), &removed};
 	SvcDeed		deed = {.noun = SVC_CUSTOMER_SEGMENT, .action = "sync", .note = added};
-	Datum		values[2] = {segment->id, TimestampTzGetDatum(svc_clock_now())};
+	Datum		values[3] = {segment->id, TimestampTzGetDatum(svc_clock_now()), BoolGetDatum(scope->complete)};
 
 	if (note->name != NULL)
 	{

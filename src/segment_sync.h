@@ -27,6 +27,7 @@ typedef struct SvcSyncScope
 {
 	bool		all;
 	Datum		customer_ids;	/* else these: text[] */
+	bool		complete;		/* nothing is to be done about the others */
 } SvcSyncScope;
 
 extern void svc_scope_everyone(SvcSyncScope *scope);
