@@ -23,6 +23,7 @@
 #include "row.h"
 
 static bool compare_column(SvcRowChange *change, int index);
+static bool compare_values(SvcRowChange *change, int index);
 
 /* Old is NULL for a new row. */
 SvcRowChange *
@@ -236,6 +237,20 @@ svc_row_differs(SvcRowChange *change, int index)
 	return change->differs[index];
 }
 
+/*
+ * The same after the change, when generated columns are known, too.  One that is only
+ * computed when it is read may differ each time.
+ */
+bool
+svc_row_differs_after(SvcRowChange *change, int index)
+{
+	char		generated = TupleDescAttr(RelationGetDescr(change->rel), index)->attgenerated;
+
+	if (generated == '\0')
+		return svc_row_differs(change, index);
+	return generated != ATTRIBUTE_GENERATED_STORED || compare_values(change, index);
+}
+
 bool
 svc_row_column_differs(SvcRowChange *change, SvcColumn *column)
 {
@@ -251,6 +266,14 @@ compare_column(SvcRowChange *change, int index)
 	/* a generated column is computed after the BEFORE triggers */
 	if (att->attisdropped || att->attgenerated != '\0')
 		return false;
+	return compare_values(change, index);
+}
+
+static bool
+compare_values(SvcRowChange *change, int index)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(change->rel), index);
+
 	if (change->old_isnull[index] || change->new_isnull[index])
 		return change->old_isnull[index] != change->new_isnull[index];
 	if (att->atttypid == NUMERICOID)

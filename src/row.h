@@ -67,6 +67,7 @@ extern void svc_row_default_now(SvcRowChange *change, SvcColumn *column);
 extern void svc_row_imply_now(SvcRowChange *change, SvcColumn *column);
 extern bool svc_row_new_is(SvcRowChange *change, SvcColumn *column, const char *value);
 extern bool svc_row_differs(SvcRowChange *change, int index);
+extern bool svc_row_differs_after(SvcRowChange *change, int index);
 extern bool svc_row_column_differs(SvcRowChange *change, SvcColumn *column);
 
 #endif							/* SVC_ROW_H */

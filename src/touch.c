@@ -290,7 +290,7 @@ touch_columns(SvcRowChange *change, const char *customer_id)
 	{
 		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
 
-		if (!svc_row_differs(change, i) || strcmp(name, "revision") == 0)
+		if (!svc_row_differs_after(change, i) || strcmp(name, "revision") == 0)
 			continue;
 		if (strcmp(name, "attributes") == 0)
 			touch_keys(customer_id, name, change->old_values[i], change->old_isnull[i],

@@ -144,6 +144,16 @@ SELECT changes #>> '{added,new}' AS added, changes #>> '{removed,new}' AS remove
 SELECT svc_grant_entitlement('c8', 'seats', 8), svc_consume_entitlement('c8', 'seats', 2), svc_churn_customer('c8'), svc_sync_segment('w') \g /dev/null
 SELECT avg_usage, churn_rate FROM svc_customer_segment WHERE id = 'w';
 
+-- A generated column changes with those that it is made of
+ALTER TABLE svc_customer ADD domain text GENERATED ALWAYS AS (split_part(email, '@', 2)) STORED;
+SELECT svc_create_segment('{"id": "acme", "name": "Acme", "criteria": {"domain": "acme.com"}}'), svc_update_customer('c7', '{"email": "c7@acme.com"}') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'acme';
+SELECT svc_update_customer('c7', '{"email": "c7@other.com"}'), svc_update_customer('c8', '{"email": "c8@acme.com"}') \g /dev/null
+SELECT customers FROM members WHERE segment_id = 'acme';
+TABLE wrong;
+SELECT svc_archive_segment('acme') \g /dev/null
+ALTER TABLE svc_customer DROP domain;
+
 -- Time alone
 SELECT svc_create_segment('{"id": "trial", "name": "Trial ends", "criteria": {"trial_ends_at": {"$withinNext": "3d"}}}') \g /dev/null
 ALTER TABLE svc_customer ADD trial_ends_at timestamptz;
