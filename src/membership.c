@@ -12,7 +12,8 @@
  *
  * 1. ROW EXCLUSIVE on svc_segment_member; who changes what a segment is, or is
  *	  about very many customers, takes SHARE ROW EXCLUSIVE instead, and so is alone
- *	  without more.
+ *	  without more.  It is not taken after the weaker one by who waits for it, if that
+ *	  can be helped: two who did so would wait for each other.
  * 2. The customers in question FOR KEY SHARE, so that they are not merged or deleted
  *	  meanwhile, and then an advisory lock on each, in the order of the locks' keys.
  *	  Not a stronger lock on the row: rows are locked at any time, and in any order,
@@ -25,6 +26,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -118,6 +120,26 @@ void
 svc_membership_take_all(void)
 {
 	LockRelationOid(svc_catalog_table("svc_segment_member"), ShareRowExclusiveLock);
+}
+
+/*
+ * The same for who may have taken some of them.  False, when somebody else has, too: if
+ * both waited for the rest, each would wait for the other.
+ */
+bool
+svc_membership_take_rest(void)
+{
+	Relation	members;
+	bool		has_some;
+
+	if (svc_membership_try_take_all())
+		return true;
+	members = svc_catalog_open("svc_segment_member", AccessShareLock);
+	has_some = CheckRelationLockedByMe(members, RowExclusiveLock, true);
+	table_close(members, NoLock);
+	if (!has_some)
+		svc_membership_take_all();
+	return !has_some;
 }
 
 /* Let a customer join or leave a segment; false, if it has already. */

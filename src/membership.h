@@ -20,6 +20,7 @@ extern void svc_membership_take(Datum *customer_ids, int count);
 extern bool svc_membership_try_take(Datum customer_id);
 extern void svc_membership_take_all(void);
 extern bool svc_membership_try_take_all(void);
+extern bool svc_membership_take_rest(void);
 extern bool svc_membership_change(Datum segment_id, Datum customer_id, bool joins);
 extern void svc_membership_override(Datum segment_id, Datum customer_id, bool included);
 extern bool svc_membership_clear_override(Datum segment_id, Datum customer_id);

@@ -25,9 +25,9 @@
  * loser's lifetime value and, where they reach further, its first purchase and
  * last activity.
  *
- * Locks: both customers FOR UPDATE, in the order of their ids, which keeps new
- * children and actions on children away (they take FOR KEY SHARE); then the
- * loser's children, FOR UPDATE, parents before children, entitlements in the
+ * Locks: that nobody redefines a segment (membership.c); both customers FOR
+ * UPDATE, in the order of their ids, which keeps new children and actions on
+ * children away (they take FOR KEY SHARE); then the loser's children, FOR UPDATE, parents before children, entitlements in the
  * order that consumes use.  Only then is anything copied, so that
  * what a concurrent consume has written is copied, too; a consume that waited
  * for us finds its row gone and the customer merged.  The survivor's
@@ -184,6 +184,8 @@ svc_merge_customer(PG_FUNCTION_ARGS)
 	svc_call_begin(&call, fcinfo);
 	svc_gate_read_committed("customers can be merged",
 							"Rows that this transaction cannot see would be left behind.");
+	/* who fills a segment has this first, and may then wait for one of the customers */
+	svc_membership_hold();
 	lock_customers(loser, survivor);
 	refuse_foreign_references();
 	/* as one who has recorded usage of them, we knew them otherwise */

@@ -23,6 +23,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "catalog.h"
@@ -52,6 +53,7 @@ static uint64 run(const SvcSegment *segment, const SvcSyncScope *scope, const ch
 static uint64 find_differences(const SvcSegment *segment, const SvcSyncScope *scope, int limit);
 static void change_each(const SvcSegment *segment, uint64 rows, Tally *tally);
 static void change_all(const SvcSegment *segment, const SvcSyncScope *scope, Tally *tally);
+static void touch_all(const SvcSegment *segment, const SvcSyncScope *scope);
 static void remove_gone(const SvcSegment *segment);
 static void set_timers(const SvcSegment *segment, const SvcSyncScope *scope);
 static void write_figures(const SvcSegment *segment, const SvcSyncScope *scope, const Tally *tally,
@@ -388,9 +390,27 @@ change_all(const SvcSegment *segment, const SvcSyncScope *scope, Tally *tally)
 	(void) run(segment, scope, with_wanted(segment, scope, statement));
 	tally->added = DatumGetInt64(svc_statement_value(0, 1, &isnull));
 	tally->removed = DatumGetInt64(svc_statement_value(0, 2, &isnull));
-	svc_touch_memberships(TextDatumGetCString(segment->id));
+	touch_all(segment, scope);
 	if (tally->added > 0)
 		remove_gone(segment);
+}
+
+/* Whoever is in the scope may have come or gone; these customers, if any, are ours already. */
+static void
+touch_all(const SvcSegment *segment, const SvcSyncScope *scope)
+{
+	const char *segment_id = TextDatumGetCString(segment->id);
+	Datum	   *ids;
+	int			count;
+
+	if (scope->all)
+	{
+		svc_touch_memberships(segment_id);
+		return;
+	}
+	deconstruct_array(DatumGetArrayTypeP(scope->customer_ids), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &count);
+	for (int i = 0; i < count; i++)
+		svc_touch_membership(segment_id, TextDatumGetCString(ids[i]));
 }
 
 static void
@@ -462,7 +482,9 @@ write_figures(const SvcSegment *segment, const SvcSyncScope *scope, const Tally 
 	SvcNote		removed = {"removed", NULL, psprintf(UINT64_FORMAT, tally->removed)};
 	SvcNote		added = {"added", NULL, psprintf(UINT64_FORMAT, tally->added), &removed};
 	SvcDeed		deed = {.noun = SVC_CUSTOMER_SEGMENT, .action = "sync", .note = added};
-	Datum		values[3] = {segment->id, TimestampTzGetDatum(svc_clock_now()), BoolGetDatum(scope->complete)};
+	/* (if somebody has marked it as due since, he may have changed more customers than we knew) */
+	bool		complete = scope->all || (scope->complete && segment->synced);
+	Datum		values[3] = {segment->id, TimestampTzGetDatum(svc_clock_now()), BoolGetDatum(complete)};
 
 	if (note->name != NULL)
 	{

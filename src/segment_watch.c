@@ -117,6 +117,7 @@ typedef struct Inquiry
 static void follow(const SvcTouch *touches, int count);
 static void follow_customers(const SvcTouch *touches, int count);
 static void follow_all(const Bitmapset *candidates);
+static void mark_due(const Bitmapset *candidates);
 static Bitmapset *candidates_of(const SvcTouch *touches, int count);
 static void load_watch(void);
 static void forget_watch(Datum arg, Oid relation);
@@ -135,7 +136,8 @@ static bool is_in_parent(Inquiry *inquiry, const Watched *segment);
 static void note_flip(Inquiry *inquiry, const Watched *segment, bool joins, bool is_sure);
 static void set_alarms(Inquiry *inquiry, Datum customer_id);
 static void apply(List *flips);
-static void lock_segments(List *flips);
+static void lock_segments_of(List *flips);
+static void lock_segments(Datum *ids, int count);
 static int	compare_flips(const ListCell *a, const ListCell *b);
 static void apply_to_segment(List *flips, int first, int end);
 static void apply_flip(const Flip *flip);
@@ -232,14 +234,18 @@ follow(const SvcTouch *touches, int count)
 {
 	int			any = 0;
 
+	/* first what is of any customer */
+	while (any < count && touches[any].customer_id[0] == '\0')
+		any++;
+	load_watch();
+	/* who will need all customers takes all, and not some before (membership.c) */
+	if (any > 0 && !bms_is_empty(candidates_of(touches, any)) && !IsolationUsesXactSnapshot())
+		(void) svc_membership_take_rest();
 	/* from now on, nobody redefines a segment: who does so sees what we have changed */
 	svc_membership_hold();
 	load_watch();
 	if (watch.count == 0)
 		return;
-	/* first what is of any customer */
-	while (any < count && touches[any].customer_id[0] == '\0')
-		any++;
 	if (any > 0)
 		follow_all(candidates_of(touches, any));
 	if (any < count)
@@ -275,7 +281,9 @@ follow_customers(const SvcTouch *touches, int touch_count)
 
 /*
  * Ask the segments, the ones that others depend on first.  What these change they
- * touch, so those that depend on them have their turn after that.
+ * touch, so those that depend on them have their turn after that.  If an old snapshot
+ * does not show all customers, or others are busy with some and we are, too, that is
+ * left to svc_run_due().
  */
 static void
 follow_all(const Bitmapset *candidates)
@@ -285,7 +293,11 @@ follow_all(const Bitmapset *candidates)
 
 	if (bms_is_empty(candidates))
 		return;
-	svc_membership_take_all();
+	if (IsolationUsesXactSnapshot() || !svc_membership_try_take_all())
+	{
+		mark_due(candidates);
+		return;
+	}
 	svc_scope_everyone(&everyone);
 	while ((member = bms_next_member(candidates, member)) >= 0)
 	{
@@ -298,13 +310,25 @@ follow_all(const Bitmapset *candidates)
 		svc_gate_lock_row(&row, SVC_CUSTOMER_SEGMENT, (Datum) 0, id);
 		if (!svc_segment_read(&segment, id) || strcmp(segment.status, "archived") == 0)
 			continue;
-		if (IsolationUsesXactSnapshot())
-			svc_segment_mark_due(id);
-		else if (watched->realtime)
+		if (watched->realtime)
 			svc_segment_follow(&segment, &everyone);
 		else
 			svc_segment_prune(&segment);
 	}
+}
+
+static void
+mark_due(const Bitmapset *candidates)
+{
+	Datum	   *ids = palloc(bms_num_members(candidates) * sizeof(Datum));
+	int			count = 0;
+	int			member = -1;
+
+	while ((member = bms_next_member(candidates, member)) >= 0)
+		ids[count++] = CStringGetTextDatum(watch.segments[watch.member_of[member]].id);
+	lock_segments(ids, count);
+	for (int i = 0; i < count; i++)
+		svc_segment_mark_due(ids[i]);
 }
 
 /* The segments that are to be asked about a customer of which this has changed. */
@@ -659,7 +683,7 @@ apply(List *flips)
 	if (count == 0)
 		return;
 	list_sort(flips, compare_flips);
-	lock_segments(flips);
+	lock_segments_of(flips);
 	for (int first = 0, end; first < count; first = end)
 	{
 		const char *segment_id = ((Flip *) list_nth(flips, first))->segment_id;
@@ -671,17 +695,12 @@ apply(List *flips)
 }
 
 static void
-lock_segments(List *flips)
+lock_segments_of(List *flips)
 {
-	static SvcStatement statement = {
-		"SELECT FROM @extschema@.svc_customer_segment WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
-		1, {TEXTARRAYOID}
-	};
 	Datum	   *ids = palloc(list_length(flips) * sizeof(Datum));
 	const char *last = NULL;
 	int			count = 0;
 	ListCell   *cell;
-	Datum		array;
 
 	foreach(cell, flips)
 	{
@@ -691,7 +710,18 @@ lock_segments(List *flips)
 			ids[count++] = CStringGetTextDatum(flip->segment_id);
 		last = flip->segment_id;
 	}
-	array = svc_statement_texts(ids, count);
+	lock_segments(ids, count);
+}
+
+static void
+lock_segments(Datum *ids, int count)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_customer_segment WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
+		1, {TEXTARRAYOID}
+	};
+	Datum		array = svc_statement_texts(ids, count);
+
 	(void) svc_statement_run(&statement, &array, NULL);
 }
 
