@@ -136,6 +136,8 @@ svc_touch_take(SvcTouch **touches)
 	int			count = 0;
 
 	remove_duplicates();
+	if (customer_count > SVC_TOUCH_CUSTOMERS_MAX)
+		forget_customers();
 	*touches = palloc(Max(entry_count, 1) * sizeof(SvcTouch));
 	for (int i = 0; i < entry_count; i++)
 	{

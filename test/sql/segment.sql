@@ -258,6 +258,16 @@ SELECT customer_count FROM svc_customer_segment WHERE id = 'food';
 UPDATE svc_customer SET industry = 'IT' WHERE industry = 'food' AND id LIKE 'n%';
 TABLE wrong;
 
+-- However much has changed of however many, no more than 1000 customers are locked
+SELECT svc_create_segment('{"id": "named", "name": "N", "criteria": {"name": {"$regex": "^q"}}}') \g /dev/null
+BEGIN;
+UPDATE svc_customer SET attributes = (SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 60) i) WHERE id LIKE 'm1__';
+UPDATE svc_customer SET name = 'q' WHERE id LIKE 'n%';
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT count(*) <= 1000 AS few FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+SELECT customer_count FROM svc_customer_segment WHERE id = 'named';
+ROLLBACK;
+
 -- A segment that is restored is followed at once, too
 COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
 back	Back	1	2026-01-01	2026-01-01	t	realtime	{"industry": "textiles"}	2026-01-01
