@@ -149,7 +149,7 @@ run_turn(void *state)
 	turn->done = true;
 }
 
-/* Of a segment that is not watched any more. */
+/* Of a segment that does not follow time any more. */
 static void
 forget_timer(Datum customer_id, const char *segment_id)
 {

@@ -100,7 +100,7 @@ svc_segment_read(SvcSegment *segment, Datum id)
 bool
 svc_segment_follows_time(const SvcSegment *segment)
 {
-	return segment->realtime && segment->criteria != NULL &&
+	return strcmp(segment->status, "active") == 0 && segment->realtime && segment->criteria != NULL &&
 		(segment->criteria->flags & SVC_CRITERIA_TIME_DEPENDENT) != 0;
 }
 

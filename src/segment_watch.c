@@ -183,7 +183,7 @@ svc_watch_begins(PG_FUNCTION_ARGS)
 
 /*
  * Ask a customer, whose memberships are taken, about these segments, as it is at an
- * instant.  Returns those of them that are not watched any more.
+ * instant.  Returns those of them that do not follow time any more.
  */
 List *
 svc_segment_ask(Datum customer_id, List *segment_ids, TimestampTz at)
@@ -198,7 +198,7 @@ svc_segment_ask(Datum customer_id, List *segment_ids, TimestampTz at)
 	{
 		int			member = svc_criteria_set_find(watch.set, lfirst(cell));
 
-		if (member >= 0)
+		if (member >= 0 && watch.segments[watch.member_of[member]].follows_time)
 			candidates = bms_add_member(candidates, member);
 		else
 			unknown = lappend(unknown, lfirst(cell));

@@ -168,6 +168,18 @@ SELECT done FROM svc_run_due(now() + interval '11 days') WHERE task = 'ask about
 SELECT customers FROM members WHERE segment_id = 'trial';
 TABLE svc_segment_timer;
 
+-- but not of a segment that is not active; what is left of its timers goes
+SELECT svc_create_segment('{"id": "any", "name": "A"}'), svc_add_segment_customer('any', 'c1'),
+       svc_create_segment('{"id": "fresh", "name": "F", "parent_segment_id": "any", "criteria": {"created_at": {"$withinLast": "3d"}}}') \g /dev/null
+SELECT count(*) FILTER (WHERE customer_id = 'c1') AS of_c1 FROM svc_segment_timer;
+SELECT svc_update_segment('fresh', '{"status": "inactive"}'), svc_add_segment_customer('fresh', 'c1') \g /dev/null
+SELECT count(*) FROM svc_segment_timer;
+INSERT INTO svc_segment_timer VALUES ('c1', 'fresh', now());
+SELECT done FROM svc_run_due(now() + interval '4 days') WHERE task = 'ask about segments';
+SELECT done FROM svc_run_due(now() + interval '4 days') WHERE task = 'ask about segments';
+TABLE svc_segment_timer;
+SELECT svc_archive_segment('fresh'), svc_archive_segment('any') \g /dev/null
+
 -- More than 100 changes make one event
 SELECT svc_create_customer(jsonb_build_object('id', 'm' || i, 'name', i::text, 'industry', 'mining')) FROM generate_series(1, 300) i \g /dev/null
 SELECT svc_create_segment('{"id": "mining", "name": "Mining", "criteria": {"industry": "mining"}}') \g /dev/null
