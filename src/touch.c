@@ -369,9 +369,12 @@ add(const char *customer_id, const char *path)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	if (entry_count == entry_room)
 	{
-		entry_room = entries == NULL ? ENTRIES_FIRST : 2 * entry_room;
-		entries = entries == NULL ? palloc(entry_room * sizeof(Entry)) :
-			repalloc_huge(entries, entry_room * sizeof(Entry));
+		int			room = entries == NULL ? ENTRIES_FIRST : 2 * entry_room;
+
+		entries = entries == NULL ? palloc(room * sizeof(Entry)) :
+			repalloc_huge(entries, room * sizeof(Entry));
+		/* (not before there is room: it may fail within a savepoint) */
+		entry_room = room;
 	}
 	entries[entry_count].touch.customer_id = too_many ? "" : pstrdup(customer_id);
 	entries[entry_count].touch.path = pstrdup(path);
