@@ -358,6 +358,33 @@ nearest(const char *wrong, const char *const *names, int count)
 	return meant != NULL ? psprintf("Perhaps you meant \"%s\".", meant) : NULL;
 }
 
+/*
+ * Criteria as they are stored; NULL, and why, if they are none: a row that was
+ * restored may have them.
+ */
+SvcCriteria *
+svc_segment_try_criteria(Jsonb *document, ErrorData **error)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	SvcCriteria *volatile criteria = NULL;
+
+	/* without a subtransaction: all that the parser has when it fails is memory */
+	PG_TRY();
+	{
+		criteria = svc_criteria_read(document);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(memory);
+		*error = CopyErrorData();
+		if ((*error)->sqlerrcode != ERRCODE_SVC_INVALID_CRITERIA)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return criteria;
+}
+
 /* ---- segments that depend on others ---- */
 
 /*

@@ -182,10 +182,11 @@ describe(SvcRowChange *change, const SvcCriteria *criteria)
 static SvcCriteria *
 old_criteria(SvcRowChange *change)
 {
+	ErrorData  *error;
 	bool		isnull;
 
 	return had_criteria(change) ?
-		svc_criteria_read(DatumGetJsonbP(svc_row_old(change, &criteria_column, &isnull))) : NULL;
+		svc_segment_try_criteria(DatumGetJsonbP(svc_row_old(change, &criteria_column, &isnull)), &error) : NULL;
 }
 
 /* In the same statement, its members follow. */

@@ -50,6 +50,7 @@
 #include "gate.h"
 #include "lifecycle.h"
 #include "membership.h"
+#include "segment_check.h"
 #include "segment_sync.h"
 #include "segment_watch.h"
 #include "statement.h"
@@ -122,7 +123,7 @@ static Bitmapset *candidates_of(const SvcTouch *touches, int count);
 static void load_watch(void);
 static void forget_watch(Datum arg, Oid relation);
 static void read_segments(Watch *fresh);
-static void compile_criteria(Watched *segment, Datum document, const Watched *before);
+static bool compile_criteria(Watched *segment, Datum document, const Watched *before);
 static bool mentions_counters(const SvcCriteria *criteria);
 static const Watched *find_segment(const Watch *in, const char *id);
 static int	compare_segment(const void *id, const void *segment);
@@ -364,7 +365,7 @@ load_watch(void)
 	if (watch.valid && watch.relation == relation)
 		return;
 
-	fresh.memory = AllocSetContextCreate(CacheMemoryContext, "svc segments", ALLOCSET_DEFAULT_SIZES);
+	fresh.memory = AllocSetContextCreate(CurrentMemoryContext, "svc segments", ALLOCSET_DEFAULT_SIZES);
 	watch.relation = relation;
 	forgotten = false;
 	read_segments(&fresh);
@@ -375,8 +376,10 @@ load_watch(void)
 		members[i].parent = fresh.segments[i].parent;
 		members[i].criteria = fresh.segments[i].criteria;
 	}
-	fresh.set = svc_criteria_set_make(CacheMemoryContext, members, fresh.count, watch.set);
 	fresh.member_of = MemoryContextAlloc(fresh.memory, Max(fresh.count, 1) * sizeof(int));
+	fresh.set = svc_criteria_set_make(CacheMemoryContext, members, fresh.count, watch.set);
+	/* now that the old set is gone, nothing fails any more */
+	MemoryContextSetParent(fresh.memory, CacheMemoryContext);
 	for (int i = 0; i < fresh.count; i++)
 		fresh.member_of[i] = svc_criteria_set_given(fresh.set, i);
 	fresh.valid = !forgotten;
@@ -411,11 +414,10 @@ read_segments(Watch *fresh)
 	SPITupleTable *found = SPI_tuptable;
 	MemoryContext old = MemoryContextSwitchTo(fresh->memory);
 
-	fresh->count = rows;
 	fresh->segments = palloc0(Max(rows, 1) * sizeof(Watched));
 	for (uint64 row = 0; row < rows; row++)
 	{
-		Watched    *segment = &fresh->segments[row];
+		Watched    *segment = &fresh->segments[fresh->count];
 		bool		isnull;
 		Datum		document = SPI_getbinval(found->vals[row], found->tupdesc, 4, &isnull);
 
@@ -424,8 +426,13 @@ read_segments(Watch *fresh)
 		segment->parent = SPI_getvalue(found->vals[row], found->tupdesc, 2);
 		segment->realtime = DatumGetBool(SPI_getbinval(found->vals[row], found->tupdesc, 3, &(bool) {false}));
 		if (!segment->realtime || isnull)
+		{
+			fresh->count++;
 			continue;
-		compile_criteria(segment, document, find_segment(&watch, segment->id));
+		}
+		if (!compile_criteria(segment, document, find_segment(&watch, segment->id)))
+			continue;
+		fresh->count++;
 		svc_document_want_criteria(&fresh->wants, segment->criteria);
 		segment->follows_time = (segment->criteria->flags & SVC_CRITERIA_TIME_DEPENDENT) != 0;
 		segment->has_counters = mentions_counters(segment->criteria);
@@ -433,11 +440,15 @@ read_segments(Watch *fresh)
 	MemoryContextSwitchTo(old);
 }
 
-/* What was compiled before is still so, if the document is the same. */
-static void
+/*
+ * What was compiled before is still so, if the document is the same.  False, with a
+ * WARNING, if it is none of criteria: that keeps nobody from changing customers.
+ */
+static bool
 compile_criteria(Watched *segment, Datum document, const Watched *before)
 {
 	Jsonb	   *jsonb = DatumGetJsonbPCopy(document);
+	ErrorData  *error;
 
 	segment->document = JsonbPGetDatum(jsonb);
 	if (before != NULL && before->criteria != NULL &&
@@ -446,9 +457,16 @@ compile_criteria(Watched *segment, Datum document, const Watched *before)
 	{
 		segment->criteria = palloc(VARSIZE(before->criteria));
 		memcpy(segment->criteria, before->criteria, VARSIZE(before->criteria));
+		return true;
 	}
-	else
-		segment->criteria = svc_criteria_read(jsonb);
+	segment->criteria = svc_segment_try_criteria(jsonb, &error);
+	if (segment->criteria == NULL)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("segment \"%s\" does not follow its customers: %s", segment->id, error->message),
+				 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,
+				 errhint("Give it other criteria, by svc_update_segment().")));
+	return segment->criteria != NULL;
 }
 
 static bool

@@ -287,6 +287,16 @@ back	Back	1	2026-01-01	2026-01-01	t	realtime	{"industry": "textiles"}	2026-01-01
 UPDATE svc_customer SET industry = 'textiles' WHERE id = 'c6';
 SELECT customers FROM members WHERE segment_id = 'back';
 
+-- and if nobody can read its criteria, the others are followed, and it may be corrected
+COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
+bad	Bad	1	2026-01-01	2026-01-01	t	realtime	{"industry": {"$regx": "t"}}	2026-01-01
+\.
+UPDATE svc_customer SET industry = 'textiles' WHERE id = 'c8';
+UPDATE svc_customer SET industry = 'textiles' WHERE id = 'p1';
+SELECT * FROM members WHERE segment_id IN ('back', 'bad');
+SELECT svc_update_segment('bad', '{"criteria": {"industry": {"$regex": "t"}}}') \g /dev/null
+SELECT * FROM members WHERE segment_id IN ('back', 'bad');
+
 -- Dump and restore of criteria: the text is the value
 SELECT bool_and(criteria::svc_criteria::text::svc_criteria = criteria::svc_criteria) FROM svc_customer_segment;
 
