@@ -33,6 +33,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "lifecycle.h"
+#include "membership.h"
 #include "segment_due.h"
 #include "statement.h"
 #include "subscription_due.h"
@@ -125,7 +126,8 @@ PG_FUNCTION_INFO_V1(svc_run_due);
 /*
  * svc_run_due(at, max_rows) -> task, done
  *
- * Each task does at most max_rows rows.  Run again at once, there is nothing
+ * Each task does at most max_rows rows, and what is about segments is about at most so
+ * many customers as can be locked (membership.h).  Run again at once, there is nothing
  * left to do, or the next rows.
  */
 Datum
@@ -134,6 +136,7 @@ svc_run_due(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz at = svc_argument_at(fcinfo, 0);
 	int32		max_rows = svc_argument_max_rows(fcinfo, 1);
+	int			customers_left = SVC_MEMBERSHIP_TAKEN_MAX;
 	Done		done = {0};
 	SvcCall		call;
 
@@ -147,8 +150,8 @@ svc_run_due(PG_FUNCTION_ARGS)
 	done.aggregated = svc_usage_fold_all(max_rows, &done.failed);
 	done.completed = svc_usage_complete(at, max_rows);
 	done.marked = svc_usage_mark_aggregated(max_rows);
-	done.memberships = svc_segment_run_timers(at, max_rows, &done.failed);
-	done.synced = svc_segment_run_syncs(at, max_rows, &done.failed);
+	done.memberships = svc_segment_run_timers(at, max_rows, &customers_left, &done.failed);
+	done.synced = svc_segment_run_syncs(at, max_rows, &customers_left, &done.failed);
 	put_task(result, "end trials", done.subscriptions.trials);
 	put_task(result, "change plans", done.subscriptions.changes);
 	put_task(result, "renew subscriptions", done.subscriptions.renewals);

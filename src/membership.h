@@ -11,7 +11,7 @@
 /* So many changes of one segment at once make an event each; more, one for all. */
 #define SVC_MEMBERSHIP_EVENTS_MAX	100
 
-/* Of so many customers the memberships are taken one by one, of more all. */
+/* Of so many customers a transaction takes the memberships one by one, of more all. */
 #define SVC_MEMBERSHIP_TAKEN_MAX	1000
 
 extern void svc_membership_hold(void);

@@ -9,7 +9,8 @@
  * what makes no event.
  *
  * Locks: as in segment_watch.c and segment_sync.c, but what somebody else has is left
- * for the next time, so that several can run at once, and none waits for another.
+ * for the next time, so that several can run at once, and none waits for another; and a
+ * transaction takes no more customers than there is room for among the server's locks.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +39,7 @@ typedef struct Turn
 	List	   *segment_ids;	/* of a customer */
 	Datum		synced_at;		/* of a segment */
 	bool		never_synced;
+	int		   *customers_left; /* to be taken by this transaction */
 	bool		done;
 } Turn;
 
@@ -50,10 +52,10 @@ static bool try_lock_due(const Turn *turn);
 
 /*
  * Ask again where time is up.  Returns how many answers were given; customers that
- * somebody else is busy with are left for the next time.
+ * somebody else is busy with are left for the next time, as are more than may be taken.
  */
 int64
-svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
+svc_segment_run_timers(TimestampTz at, int32 max_rows, int *customers_left, int64 *failed)
 {
 	static SvcStatement statement = {
 		"SELECT customer_id::text, segment_id::text FROM @extschema@.svc_segment_timer"
@@ -62,7 +64,7 @@ svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
 		" ORDER BY customer_id, segment_id",
 		2, {TIMESTAMPTZOID, INT4OID}
 	};
-	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(Min(max_rows, *customers_left))};
 	uint64		rows = svc_statement_run(&statement, values, NULL);
 	SPITupleTable *due = SPI_tuptable;
 	int64		answers = 0;
@@ -70,7 +72,7 @@ svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
 
 	while (row < rows)
 	{
-		Turn		turn = {.at = at};
+		Turn		turn = {.at = at, .customers_left = customers_left};
 		char	   *customer_id = SPI_getvalue(due->vals[row], due->tupdesc, 1);
 
 		CHECK_FOR_INTERRUPTS();
@@ -90,7 +92,7 @@ svc_segment_run_timers(TimestampTz at, int32 max_rows, int64 *failed)
  * customers, are left for the next time.  Returns how many it were.
  */
 int64
-svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
+svc_segment_run_syncs(TimestampTz at, int32 max_rows, int *customers_left, int64 *failed)
 {
 	static SvcStatement statement = {
 		"SELECT id::text, last_synced_at::timestamptz FROM @extschema@.svc_customer_segment"
@@ -116,7 +118,7 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int64 *failed)
 	for (uint64 row = 0; row < rows; row++)
 	{
 		bool		isnull;
-		Turn		turn = {.at = at, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
+		Turn		turn = {.at = at, .customers_left = customers_left, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};
 
 		CHECK_FOR_INTERRUPTS();
 		turn.synced_at = SPI_getbinval(due->vals[row], due->tupdesc, 2, &turn.never_synced);
@@ -144,6 +146,7 @@ run_turn(void *state)
 
 	if (!svc_membership_try_take(turn->id))
 		return;
+	(*turn->customers_left)--;
 	foreach(cell, svc_segment_ask(turn->id, turn->segment_ids, turn->at))
 		forget_timer(turn->id, lfirst(cell));
 	turn->done = true;
@@ -180,7 +183,7 @@ run_sync(void *state)
 
 	/* the first of these is before we read it: then it stays what it is */
 	if (!svc_membership_try_hold() || !svc_segment_read(&segment, turn->id) ||
-		!svc_segment_try_lock_differences(&segment, &scope) || !try_lock_due(turn))
+		!svc_segment_try_lock_differences(&segment, &scope, turn->customers_left) || !try_lock_due(turn))
 		return;
 	svc_segment_sync(&segment, &scope, &no_note);
 	turn->done = true;

@@ -141,10 +141,10 @@ svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 
 /*
  * The same for who must not wait: it is done without customers that somebody else is
- * busy with.  False, when nothing can be done.
+ * busy with, and without more than may be taken.  False, when nothing can be done.
  */
 bool
-svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
+svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope, int *customers_left)
 {
 	Datum	   *ids;
 	int			count;
@@ -156,11 +156,12 @@ svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope)
 	count = list_differences(segment, &ids);
 	if (count > SVC_MEMBERSHIP_TAKEN_MAX)
 		return svc_membership_try_take_all();
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && taken < *customers_left; i++)
 	{
 		if (svc_membership_try_take(ids[i]))
 			ids[taken++] = ids[i];
 	}
+	*customers_left -= taken;
 	svc_scope_of(scope, ids, taken);
 	scope->complete = taken == count;
 	return taken > 0 || scope->complete;

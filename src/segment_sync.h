@@ -37,7 +37,8 @@ extern void svc_segment_mark_due(Datum segment_id);
 extern bool svc_segment_read(SvcSegment *segment, Datum id);
 extern bool svc_segment_follows_time(const SvcSegment *segment);
 extern void svc_segment_lock_differences(const SvcSegment *segment, SvcSyncScope *scope);
-extern bool svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope);
+extern bool svc_segment_try_lock_differences(const SvcSegment *segment, SvcSyncScope *scope,
+											 int *customers_left);
 extern void svc_segment_sync(const SvcSegment *segment, const SvcSyncScope *scope, const SvcNote *note);
 extern void svc_segment_follow(const SvcSegment *segment, const SvcSyncScope *scope);
 extern void svc_segment_settle(const SvcSegment *segment, Datum customer_id);

@@ -279,6 +279,23 @@ SET CONSTRAINTS ALL IMMEDIATE;
 SELECT count(*) <= 1000 AS few FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
 SELECT customer_count FROM svc_customer_segment WHERE id = 'named';
 ROLLBACK;
+-- nor by svc_run_due(), all of whose tasks about segments are one transaction; its next run goes on
+BEGIN;
+SELECT svc_create_segment('{"id": "late", "name": "L", "sync_frequency": "hourly", "criteria": {"industry": "zinc"}}'),
+       svc_create_segment('{"id": "newcomers", "name": "N", "criteria": {"created_at": {"$withinLast": "3d"}, "id": {"$startsWith": "n"}}}') \g /dev/null
+UPDATE svc_customer SET industry = 'zinc' WHERE id LIKE 'm%' AND status <> 'merged';
+COMMIT;
+BEGIN;
+SELECT task, done FROM svc_run_due(now() + interval '4 days', 17000) WHERE task ~ 'segments';
+SELECT count(*) AS taken FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+SELECT id, customer_count FROM svc_customer_segment WHERE id IN ('late', 'newcomers');
+BEGIN;
+SELECT task, done FROM svc_run_due(now() + interval '4 days', 17000) WHERE task ~ 'segments';
+SELECT count(*) AS taken FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+SELECT id, customer_count FROM svc_customer_segment WHERE id IN ('late', 'newcomers');
+SELECT svc_archive_segment('newcomers') \g /dev/null
 
 -- A segment that is restored is followed at once, too
 COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
