@@ -22,7 +22,10 @@
 
 static bool is_for_us(const ErrorData *error);
 
-/* Do a piece of work on a row; false, with a WARNING, when it has failed. */
+/*
+ * Do a piece of work on a row; false, with a WARNING, when it has failed.  A row that
+ * is no customer's has customer 0.
+ */
 bool
 svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum customer_id, Datum id)
 {
@@ -32,6 +35,9 @@ svc_attempt(void (*work) (void *state), void *state, SvcNoun noun, Datum custome
 		return true;
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
+			 customer_id == (Datum) 0 ?
+			 errmsg("%s \"%s\" was left as it is: %s", svc_noun_info(noun)->name,
+					TextDatumGetCString(id), error->message) :
 			 errmsg("%s \"%s\" of customer \"%s\" was left as it is: %s", svc_noun_info(noun)->name,
 					TextDatumGetCString(id), TextDatumGetCString(customer_id), error->message),
 			 error->detail != NULL ? errdetail_internal("%s", error->detail) : 0,

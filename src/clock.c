@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "optimizer/cost.h"
 
 #include "clock.h"
 
@@ -31,15 +32,19 @@ void
 svc_clock_run_at(TimestampTz at, void (*work) (void *state), void *state)
 {
 	TimestampTz outer = stopped_at;
+	int			outer_workers = max_parallel_workers_per_gather;
 
 	PG_TRY();
 	{
 		stopped_at = at;
+		/* a parallel worker has a clock of its own */
+		max_parallel_workers_per_gather = 0;
 		work(state);
 	}
 	PG_FINALLY();
 	{
 		stopped_at = outer;
+		max_parallel_workers_per_gather = outer_workers;
 	}
 	PG_END_TRY();
 }

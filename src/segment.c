@@ -71,6 +71,8 @@ svc_sync_segment(PG_FUNCTION_ARGS)
 		note.new_value = TextDatumGetCString(PG_GETARG_DATUM(1));
 	}
 	svc_call_begin(&call, fcinfo);
+	/* who is just redefining it is waited for: what we look for is what it is then */
+	svc_membership_hold();
 	if (svc_segment_read(&segment, segment_id))
 	{
 		if (segment.criteria != NULL || segment.parent != NULL)

@@ -290,7 +290,10 @@ static void
 follow_all(const Bitmapset *candidates)
 {
 	SvcSyncScope everyone;
+	List	   *ids = NIL;
+	Bitmapset  *realtime = NULL;
 	int			member = -1;
+	ListCell   *cell;
 
 	if (bms_is_empty(candidates))
 		return;
@@ -300,18 +303,26 @@ follow_all(const Bitmapset *candidates)
 		return;
 	}
 	svc_scope_everyone(&everyone);
+	/* (a user's trigger on what we write may have the segments read anew) */
 	while ((member = bms_next_member(candidates, member)) >= 0)
 	{
 		const Watched *watched = &watch.segments[watch.member_of[member]];
+
+		if (watched->realtime)
+			realtime = bms_add_member(realtime, list_length(ids));
+		ids = lappend(ids, pstrdup(watched->id));
+	}
+	foreach(cell, ids)
+	{
 		SvcSegment	segment;
 		SvcFoundRow row;
-		Datum		id = CStringGetTextDatum(watched->id);
+		Datum		id = CStringGetTextDatum(lfirst(cell));
 
 		CHECK_FOR_INTERRUPTS();
 		svc_gate_lock_row(&row, SVC_CUSTOMER_SEGMENT, (Datum) 0, id);
 		if (!svc_segment_read(&segment, id) || strcmp(segment.status, "archived") == 0)
 			continue;
-		if (watched->realtime)
+		if (bms_is_member(foreach_current_index(cell), realtime))
 			svc_segment_follow(&segment, &everyone);
 		else
 			svc_segment_prune(&segment);
@@ -637,7 +648,8 @@ note_flip(Inquiry *inquiry, const Watched *segment, bool joins, bool is_sure)
 {
 	Flip	   *flip = palloc(sizeof(Flip));
 
-	flip->segment_id = segment->id;
+	/* (what is kept of segments may be read anew before it is applied) */
+	flip->segment_id = pstrdup(segment->id);
 	flip->customer_id = inquiry->customer_id;
 	flip->joins = joins;
 	flip->is_sure = is_sure;

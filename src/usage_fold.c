@@ -140,7 +140,7 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 		{
 			batch.customer_ids = svc_statement_texts(&each[i], 1);
 			batch.folded = 0;
-			if (svc_attempt(fold_batch, &batch, SVC_CUSTOMER_USAGE, each[i], CStringGetTextDatum("")))
+			if (svc_attempt(fold_batch, &batch, SVC_CUSTOMER, (Datum) 0, each[i]))
 				folded += batch.folded;
 			else
 				(*failed)++;

@@ -314,6 +314,35 @@ SELECT * FROM members WHERE segment_id IN ('back', 'bad');
 SELECT svc_update_segment('bad', '{"criteria": {"industry": {"$regex": "t"}}}') \g /dev/null
 SELECT * FROM members WHERE segment_id IN ('back', 'bad');
 
+-- a sync that fails is told, and keeps no other back
+SELECT svc_create_segment('{"id": "refused", "name": "R", "sync_frequency": "hourly", "criteria": {"company": "Refused"}}'), svc_create_customer('{"id": "refused", "name": "r", "company": "Refused"}') \g /dev/null
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.segment_id = 'refused' THEN RAISE 'no'; END IF; RETURN NEW; END$$;
+CREATE TRIGGER refuse BEFORE INSERT ON svc_segment_member FOR EACH ROW EXECUTE FUNCTION refuse();
+SELECT done > 0 AS failed FROM svc_run_due(now() + interval '2 hours') WHERE task = 'failed';
+DROP TRIGGER refuse ON svc_segment_member;
+-- a trigger that has the segments read anew while they are being followed
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SET search_path = svc AS $$
+BEGIN
+    IF pg_trigger_depth() < 3 THEN
+        UPDATE svc_customer_segment SET criteria = criteria || '{"$comment": "again"}' WHERE id = 'meddled';
+        PERFORM svc_run_due(now() + interval '3 hours');
+    END IF;
+    RETURN NULL;
+END$$;
+SELECT svc_create_segment('{"id": "meddled", "name": "M", "criteria": {"company": "Meddled"}}') \g /dev/null
+SELECT svc_create_segment(jsonb_build_object('id', 'm' || n, 'name', 'M', 'criteria', '{"company": "Meddled"}'::jsonb)) FROM generate_series(1, 30) n \g /dev/null
+CREATE TRIGGER meddle AFTER UPDATE ON svc_customer_segment FOR EACH ROW WHEN (OLD.customer_count <> NEW.customer_count) EXECUTE FUNCTION meddle();
+UPDATE svc_customer SET company = 'Meddled' WHERE id = 'refused';
+DROP TRIGGER meddle ON svc_customer_segment;
+SELECT count(*) AS meddled FROM svc_segment_member WHERE customer_id = 'refused' AND segment_id ~ '^m(eddled|[0-9]+)$';
+-- an instant that is not the present, for parallel workers, too
+INSERT INTO svc_customer (id, name, attributes) SELECT 'seen' || n, 's', jsonb_build_object('seen', now()) FROM generate_series(1, 2000) n;
+SELECT svc_create_segment('{"id": "seen", "name": "S", "sync_frequency": "hourly", "criteria": {"attributes.seen": {"$withinLast": "365d"}}}') \g /dev/null
+SELECT customer_count FROM svc_customer_segment WHERE id = 'seen';
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SELECT done > 0 AS synced FROM svc_run_due(now() + interval '800 days') WHERE task = 'sync segments';
+SELECT customer_count FROM svc_customer_segment WHERE id = 'seen';
+
 -- Dump and restore of criteria: the text is the value
 SELECT bool_and(criteria::svc_criteria::text::svc_criteria = criteria::svc_criteria) FROM svc_customer_segment;
 
