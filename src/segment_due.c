@@ -96,7 +96,9 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int *customers_left, int64
 {
 	static SvcStatement statement = {
 		"SELECT id::text, last_synced_at::timestamptz FROM @extschema@.svc_customer_segment"
-		" WHERE status = 'active' AND automated AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
+		/* (one that people fill is pruned if that could not be done when it got its parent) */
+		" WHERE status = 'active' AND (automated OR (parent_segment_id IS NOT NULL AND last_synced_at IS NULL))"
+		"  AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
 		"   CASE sync_frequency WHEN 'hourly' THEN interval '1 hour' WHEN 'daily' THEN interval '24 hours'"
 		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($3) THEN $4 END END)"
 		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2",

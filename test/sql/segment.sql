@@ -247,10 +247,14 @@ SELECT customers FROM members WHERE segment_id = 'mining';
 SELECT svc_create_segment('{"id": "rr", "name": "R", "criteria": {"industry": "mining"}}');
 SELECT customer_count, last_synced_at FROM svc_customer_segment WHERE id = 'rr';
 SELECT raises($$SELECT svc_sync_segment('rr')$$);
+-- and one that people fill is pruned, when it gets a parent
+SELECT svc_create_segment('{"id": "rr_hand", "name": "H"}'), svc_add_segment_customer('rr_hand', 'c5'), svc_add_segment_customer('rr_hand', 'c6') \g /dev/null
+SELECT svc_update_segment('rr_hand', '{"parent_segment_id": "mining"}') \g /dev/null
 SELECT done FROM svc_run_due() WHERE task = 'sync segments';
 RESET default_transaction_isolation;
 SELECT done FROM svc_run_due() WHERE task = 'sync segments';
-SELECT customers FROM members WHERE segment_id = 'rr';
+SELECT * FROM members WHERE segment_id IN ('rr', 'rr_hand');
+SELECT done FROM svc_run_due() WHERE task = 'sync segments';
 TABLE wrong;
 
 -- With immediate constraints, at the end of each statement, whatever is changed, and however much
