@@ -89,7 +89,8 @@ svc_segment_run_timers(TimestampTz at, int32 max_rows, int *customers_left, int6
 
 /*
  * Sync the segments whose turn it is; those that somebody else has locked, or whose
- * customers, are left for the next time.  Returns how many it were.
+ * customers, are left for the next time, and keep no others back, nor do those that
+ * fail.  Returns how many it were.
  */
 int64
 svc_segment_run_syncs(TimestampTz at, int32 max_rows, int *customers_left, int64 *failed)
@@ -100,12 +101,12 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int *customers_left, int64
 		" WHERE status = 'active' AND (automated OR (parent_segment_id IS NOT NULL AND last_synced_at IS NULL))"
 		"  AND (last_synced_at IS NULL OR last_synced_at <= $1 -"
 		"   CASE sync_frequency WHEN 'hourly' THEN interval '1 hour' WHEN 'daily' THEN interval '24 hours'"
-		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($3) THEN $4 END END)"
-		" ORDER BY last_synced_at NULLS FIRST, id LIMIT $2",
-		4, {TIMESTAMPTZOID, INT4OID, TEXTARRAYOID, INTERVALOID}
+		"    WHEN 'weekly' THEN interval '168 hours' WHEN 'realtime' THEN CASE WHEN id = ANY ($2) THEN $3 END END)"
+		" ORDER BY last_synced_at NULLS FIRST, id",
+		3, {TIMESTAMPTZOID, TEXTARRAYOID, INTERVALOID}
 	};
 	Interval	refresh = {.time = svc_segment_refresh * USECS_PER_SEC};
-	Datum		values[4] = {TimestampTzGetDatum(at), Int32GetDatum(max_rows)};
+	Datum		values[3] = {TimestampTzGetDatum(at)};
 	int64		syncs = 0;
 	SPITupleTable *due;
 	uint64		rows;
@@ -113,11 +114,11 @@ svc_segment_run_syncs(TimestampTz at, int32 max_rows, int *customers_left, int64
 	/* (an old snapshot does not show all customers) */
 	if (IsolationUsesXactSnapshot())
 		return 0;
-	values[2] = svc_segment_list_counting();
-	values[3] = IntervalPGetDatum(&refresh);
+	values[1] = svc_segment_list_counting();
+	values[2] = IntervalPGetDatum(&refresh);
 	rows = svc_statement_run(&statement, values, NULL);
 	due = SPI_tuptable;
-	for (uint64 row = 0; row < rows; row++)
+	for (uint64 row = 0; row < rows && syncs < max_rows; row++)
 	{
 		bool		isnull;
 		Turn		turn = {.at = at, .customers_left = customers_left, .id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull)};

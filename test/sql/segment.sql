@@ -315,6 +315,14 @@ bad	Bad	1	2026-01-01	2026-01-01	t	realtime	{"industry": {"$regx": "t"}}	2026-01-
 UPDATE svc_customer SET industry = 'textiles' WHERE id = 'c8';
 UPDATE svc_customer SET industry = 'textiles' WHERE id = 'p1';
 SELECT * FROM members WHERE segment_id IN ('back', 'bad');
+-- nor does one of them keep svc_run_due() from the others
+COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
+bad_daily	Bad	1	2026-01-01	2026-01-01	t	daily	{"industry": {"$regx": "t"}}	\N
+good_daily	Good	1	2026-01-01	2026-01-01	t	daily	{"industry": "textiles"}	\N
+\.
+SELECT task, done FROM svc_run_due(now(), 1) WHERE task IN ('sync segments', 'failed');
+SELECT * FROM members WHERE segment_id = 'good_daily';
+SELECT svc_update_segment('bad_daily', '{"criteria": null}') \g /dev/null
 SELECT svc_update_segment('bad', '{"criteria": {"industry": {"$regex": "t"}}}') \g /dev/null
 SELECT * FROM members WHERE segment_id IN ('back', 'bad');
 
