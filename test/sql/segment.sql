@@ -276,8 +276,9 @@ TABLE wrong;
 
 -- However much has changed of however many, no more than 1000 customers are locked
 SELECT svc_create_segment('{"id": "named", "name": "N", "criteria": {"name": {"$regex": "^q"}}}') \g /dev/null
+UPDATE svc_customer SET attributes = '{}' WHERE id LIKE 'm1__';
 BEGIN;
-UPDATE svc_customer SET attributes = (SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 60) i) WHERE id LIKE 'm1__';
+UPDATE svc_customer SET attributes = (SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 40) i) WHERE id LIKE 'm1__';
 UPDATE svc_customer SET name = 'q' WHERE id LIKE 'n%';
 SET CONSTRAINTS ALL IMMEDIATE;
 SELECT count(*) <= 1000 AS few FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
@@ -301,7 +302,8 @@ COMMIT;
 SELECT id, customer_count FROM svc_customer_segment WHERE id IN ('late', 'newcomers');
 SELECT svc_archive_segment('newcomers') \g /dev/null
 
--- A segment that is restored is followed at once, too
+-- A segment that is restored is followed at once, too, by who has just followed the others
+UPDATE svc_customer SET industry = 'paper' WHERE id = 'c6';
 COPY svc_customer_segment (id, name, revision, created_at, updated_at, automated, sync_frequency, criteria, last_synced_at) FROM stdin;
 back	Back	1	2026-01-01	2026-01-01	t	realtime	{"industry": "textiles"}	2026-01-01
 \.
