@@ -56,7 +56,7 @@ BEGIN
                          sum(quantity) FILTER (WHERE resource = ''api_calls'') AS a, sum(quantity) FILTER (WHERE resource = ''tokens_used'') AS b,
                          sum(quantity) FILTER (WHERE resource = ''storage_gb'') AS c, sum(quantity) FILTER (WHERE resource = ''emails'') AS e
                   FROM reference GROUP BY 1, 2) s
-            ON CONFLICT (customer_id, period_type, period_start) DO UPDATE SET api_calls = t.api_calls + excluded.api_calls,
+            ON CONFLICT (customer_id, period_type, period_start, is_folded) DO UPDATE SET api_calls = t.api_calls + excluded.api_calls,
                 tokens_used = t.tokens_used + excluded.tokens_used, storage_gb = t.storage_gb + excluded.storage_gb,
                 usage_by_resource = jsonb_build_object(''emails'', coalesce((t.usage_by_resource ->> ''emails'')::numeric, 0)
                     + coalesce((excluded.usage_by_resource ->> ''emails'')::numeric, 0))',
