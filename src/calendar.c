@@ -79,44 +79,20 @@ svc_period_end(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(span_of_call(fcinfo).end);
 }
 
-/* Find a kind by its name. */
-bool
-svc_calendar_find(const char *name, SvcPeriod *kind)
+/* A kind by its name. */
+SvcPeriod
+svc_calendar_kind(const char *name)
 {
 	for (int i = 0; i < SVC_CALENDAR_KINDS; i++)
 	{
 		if (strcmp(names[i], name) == 0)
-		{
-			*kind = (SvcPeriod) i;
-			return true;
-		}
+			return (SvcPeriod) i;
 	}
-	return false;
-}
-
-void
-svc_calendar_report_unknown(const char *name)
-{
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown period type \"%s\"", name),
 			 errdetail("Usage is summed up by periods of the calendar."),
-			 errhint("The period types are %s.", SVC_CALENDAR_NAMES)));
-}
-
-/* A time zone by its name. */
-pg_tz *
-svc_calendar_zone(const char *name)
-{
-	pg_tz	   *zone = strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
-
-	if (zone == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" is not known", name),
-				 errdetail("Periods of a day and more begin and end by its clock."),
-				 errhint("View pg_timezone_names lists the names, such as \"Europe/Berlin\".")));
-	return zone;
+			 errhint("The period types are hour, day, week, month, quarter and year.")));
 }
 
 const char *
@@ -217,8 +193,7 @@ read_kind(LastSpan *last, text *name)
 		memcmp(VARDATA_ANY(name), last->kind_name, length) == 0)
 		return;
 	string = text_to_cstring(name);
-	if (!svc_calendar_find(string, &last->kind))
-		svc_calendar_report_unknown(string);
+	last->kind = svc_calendar_kind(string);
 	memcpy(last->kind_name, string, length + 1);
 	last->kind_length = length;
 	last->span = (SvcSpan) {0, 0};
@@ -234,7 +209,7 @@ read_zone(LastSpan *last, text *name)
 		memcmp(VARDATA_ANY(name), last->zone_name, length) == 0)
 		return;
 	string = text_to_cstring(name);
-	last->zone = svc_calendar_zone(string);
+	last->zone = svc_period_zone(string);
 	memcpy(last->zone_name, string, length + 1);
 	last->zone_length = length;
 	last->span = (SvcSpan) {0, 0};

@@ -8,11 +8,9 @@
 #ifndef SVC_CALENDAR_H
 #define SVC_CALENDAR_H
 
-#include "compat.h"
 #include "period.h"
 
 #define SVC_CALENDAR_KINDS		6	/* SVC_HOURLY to SVC_YEARLY */
-#define SVC_CALENDAR_NAMES		"hour, day, week, month, quarter and year"
 
 /* [start, end) */
 typedef struct SvcSpan
@@ -21,9 +19,7 @@ typedef struct SvcSpan
 	TimestampTz end;
 } SvcSpan;
 
-extern bool svc_calendar_find(const char *name, SvcPeriod *kind);
-pg_noreturn extern void svc_calendar_report_unknown(const char *name);
-extern pg_tz *svc_calendar_zone(const char *name);
+extern SvcPeriod svc_calendar_kind(const char *name);
 extern const char *svc_calendar_name(SvcPeriod kind);
 extern SvcSpan svc_calendar_span(SvcPeriod kind, TimestampTz at, pg_tz *zone);
 extern TimestampTz svc_calendar_ceiling(SvcPeriod kind, TimestampTz at, pg_tz *zone);

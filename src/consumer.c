@@ -53,7 +53,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -164,7 +163,7 @@ svc_create_consumer(PG_FUNCTION_ARGS)
 		check_types(values[2]);
 	}
 	values[3] = svc_argument_optional_id(fcinfo, 3, "customer id", &isnull[3]);
-	values[4] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = svc_cluster();
 
 	PreventCommandIfReadOnly("svc_create_consumer()");
 	PreventCommandDuringRecovery("svc_create_consumer()");
@@ -490,7 +489,7 @@ check_history(Datum name, bool all)
 		"   OR (window_cluster = $1 AND pg_snapshot_xmax(window_snapshot) > $2)) LIMIT 1",
 		3, {INT8OID, XID8OID, TEXTOID}
 	};
-	Datum		values[3] = {Int64GetDatum((int64) GetSystemIdentifier()),
+	Datum		values[3] = {svc_cluster(),
 	FullTransactionIdGetDatum(ReadNextFullTransactionId()), name};
 	bool		isnull[3] = {false, false, all};
 
@@ -548,7 +547,7 @@ open_window(Datum name)
 		" WHERE name = $1",
 		5, {TEXTOID, INT8OID, XID8OID, INT8OID, XID8OID}
 	};
-	Datum		values[5] = {name, Int64GetDatum((int64) GetSystemIdentifier())};
+	Datum		values[5] = {name, svc_cluster()};
 
 	/* in this order: who gets a transaction id from now on draws a greater one */
 	values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());

@@ -20,7 +20,6 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -33,6 +32,7 @@
 #include "grant.h"
 #include "lifecycle.h"
 #include "membership.h"
+#include "period.h"
 #include "statement.h"
 #include "usage_row.h"
 
@@ -42,7 +42,6 @@ static SvcColumn risk_level_column = {"risk_level"};
 static SvcColumn timezone_column = {"timezone"};
 
 static void check(SvcRowChange *change);
-static void check_timezone(const char *timezone_name);
 static bool is_at_risk(const char *risk_level);
 static void imply(SvcRowChange *change, const char *action);
 static void conclude(SvcRowChange *change, const char *action);
@@ -74,11 +73,13 @@ svc_customer_init(void)
 static void
 check(SvcRowChange *change)
 {
+	char	   *timezone;
 	char	   *status;
 	bool		at_risk;
 
-	if (change->is_insert || svc_row_column_differs(change, &timezone_column))
-		check_timezone(svc_row_new_text(change, &timezone_column));
+	timezone = svc_row_new_text(change, &timezone_column);
+	if (timezone != NULL && (change->is_insert || svc_row_column_differs(change, &timezone_column)))
+		(void) svc_period_zone(timezone);
 	if (change->is_insert || !svc_lifecycle_is_update(change) ||
 		svc_row_column_differs(change, &status_column) ||
 		!svc_row_column_differs(change, &risk_level_column))
@@ -90,18 +91,6 @@ check(SvcRowChange *change)
 		svc_row_set_text(change, &status_column, "at-risk");
 	else if (!at_risk && strcmp(status, "at-risk") == 0)
 		svc_row_set_text(change, &status_column, "active");
-}
-
-/* Periods are reckoned in it, so it must be one. */
-static void
-check_timezone(const char *timezone_name)
-{
-	if (timezone_name != NULL && pg_tzset(timezone_name) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" is not known", timezone_name),
-				 errdetail("A customer's time zone is where its periods begin and end."),
-				 errhint("View pg_timezone_names lists the names, such as \"Europe/Berlin\".")));
 }
 
 static bool

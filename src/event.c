@@ -24,7 +24,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "lib/stringinfo.h"
@@ -39,6 +38,7 @@
 #include "doorbell.h"
 #include "event.h"
 #include "insert.h"
+#include "snapshot.h"
 #include "statement.h"
 
 /* Columns of svc_event as svc_install() makes them. */
@@ -131,7 +131,7 @@ fill_row(int64 id, const SvcEvent *event, const char *type, TimestampTz at,
 {
 	values[0] = Int64GetDatum(id);
 	values[1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[2] = svc_cluster();
 	values[3] = Int64GetDatum(event->revision);
 	values[4] = TimestampTzGetDatum(at);
 	values[5] = CStringGetTextDatum(event->customer_id);

@@ -472,10 +472,8 @@ complete_cycle(SvcRowChange *change)
 	zone = svc_row_new_text(change, &timezone_column);
 	if (zone == NULL)
 		svc_row_set(change, &timezone_column, customer_timezone(change), false);
-	else if (pg_tzset(zone) == NULL)
-		report_bad_definition(psprintf("time zone \"%s\" is not known", zone),
-							  "Periods of a day and more begin and end by its clock.",
-							  "View pg_timezone_names lists the names, such as \"Europe/Berlin\".");
+	else
+		(void) svc_period_zone(zone);
 	if (TIMESTAMP_NOT_FINITE(svc_row_new_instant(change, &anchor_column, 0)))
 		report_bad_definition("reset_anchor must be finite", "No period begins at infinity.",
 							  "Pass an instant, or NULL for the start of validity.");

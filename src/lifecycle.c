@@ -45,7 +45,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -157,9 +156,8 @@ svc_lifecycle_event(PG_FUNCTION_ARGS)
 		change = svc_row_open(trigger->tg_relation, noun, NULL, trigger->tg_trigtuple);
 		if (svc_handover_take_restored(change))
 		{
-			/* who keeps what segments are (segment_watch.c) has to read it anew */
-			if (noun == SVC_CUSTOMER_SEGMENT)
-				CacheInvalidateRelcache(trigger->tg_relation);
+			if (rules[noun].restored != NULL)
+				rules[noun].restored(change);
 			return PointerGetDatum(NULL);
 		}
 	}

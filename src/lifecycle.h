@@ -64,6 +64,12 @@ typedef struct SvcLifecycleRules
 	int			(*also) (SvcRowChange *change, const char *action, SvcSideEvent *events);
 
 	/*
+	 * In the AFTER trigger, of a row that was restored: there is no action, and no
+	 * event.
+	 */
+	void		(*restored) (SvcRowChange *change);
+
+	/*
 	 * In the AFTER trigger, when the events are written.
 	 */
 	void		(*conclude) (SvcRowChange *change, const char *action);

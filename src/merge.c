@@ -27,12 +27,13 @@
  *
  * Locks: that nobody redefines a segment (membership.c); both customers FOR
  * UPDATE, in the order of their ids, which keeps new children and actions on
- * children away (they take FOR KEY SHARE); then the loser's children, FOR UPDATE, parents before children, entitlements in the
- * order that consumes use.  Only then is anything copied, so that
- * what a concurrent consume has written is copied, too; a consume that waited
- * for us finds its row gone and the customer merged.  The survivor's
- * entitlements are locked as well, because a consume takes no lock on its
- * customer, and might be writing an idempotency key that the loser has.
+ * children away (they take FOR KEY SHARE); then the loser's children, FOR
+ * UPDATE, parents before children, entitlements in the order that consumes use.
+ * Only then is anything copied, so that what a concurrent consume has written is
+ * copied, too; a consume that waited for us finds its row gone and the customer
+ * merged.  The survivor's entitlements are locked as well, because a consume
+ * takes no lock on its customer, and might be writing an idempotency key that
+ * the loser has.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,6 +55,7 @@
 #include "grant.h"
 #include "lifecycle.h"
 #include "membership.h"
+#include "meter.h"
 #include "plan_grant.h"
 #include "statement.h"
 #include "usage_row.h"
@@ -134,11 +136,10 @@ static const struct
 	" AND NOT s.is_folded AND NOT l.is_folded" \
 	" AND coalesce(s.currency = l.currency, true)"
 
-/* The figures of a roll-up that add up. */
+/* What adds up of a roll-up. */
 static const char *const figures[] = {
-	"total_executions", "successful_executions", "failed_executions", "escalated_executions",
-	"tokens_used", "compute_minutes", "storage_gb", "bandwidth_gb", "api_calls",
-	"webhook_deliveries", "estimated_cost",
+#define COMMA ,
+	SVC_FIGURES(CppAsString, COMMA), "estimated_cost",
 };
 static const char *const figure_maps[] = {"usage_by_resource", "quota_used", "quota_remaining"};
 
@@ -355,11 +356,7 @@ add_rollups(Datum *params)
 		appendStringInfo(&sql, ", %1$s = CASE WHEN s.%1$s IS NULL THEN l.%1$s"
 						 " ELSE s.%1$s + coalesce(l.%1$s, 0) END", figures[i]);
 	for (int i = 0; i < lengthof(figure_maps); i++)
-		appendStringInfo(&sql, ", %1$s = (SELECT jsonb_object_agg(m.key, m.total) FROM"
-						 " (SELECT e.key, sum(e.value::numeric) AS total FROM"
-						 " (SELECT * FROM jsonb_each_text(s.%1$s)"
-						 " UNION ALL SELECT * FROM jsonb_each_text(l.%1$s)) e GROUP BY e.key) m)",
-						 figure_maps[i]);
+		appendStringInfo(&sql, ", %1$s = @extschema@.svc_add_figures(s.%1$s, l.%1$s)", figure_maps[i]);
 	appendStringInfoString(&sql, ", currency = coalesce(s.currency, l.currency)"
 						   " FROM @extschema@.svc_customer_usage l WHERE " ADDABLE);
 	svc_lifecycle_write_once(&deed, sql.data, PARAM_COUNT, param_types, params, NULL);

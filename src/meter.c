@@ -40,9 +40,8 @@
 #include "statement.h"
 
 const char *const svc_figure_columns[SVC_FIGURE_COLUMNS] = {
-	"total_executions", "successful_executions", "failed_executions", "escalated_executions",
-	"tokens_used", "compute_minutes", "storage_gb", "bandwidth_gb", "api_calls",
-	"webhook_deliveries",
+#define COMMA ,
+	SVC_FIGURES(CppAsString, COMMA)
 };
 
 /* All of them, in the order of their resources' bytes. */
@@ -157,32 +156,33 @@ svc_set_meter(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Are they as they were read last?  The caller has locked svc_usage. */
-bool
-svc_meter_is_loaded(void)
-{
-	return kept.valid;
-}
-
-/* Read them, if they may have changed.  The caller has locked svc_usage. */
+/*
+ * Read them, if they may have changed.  The caller has locked svc_usage, and is in a
+ * call of ours (statement.h), or is the function that is to begin one.
+ */
 void
-svc_meter_load(void)
+svc_meter_load(FunctionCallInfo fcinfo)
 {
 	static bool registered = false;
-	Oid			relation = svc_catalog_table("svc_meter");
-	Meters		fresh = {.relation = relation};
+	Meters		fresh = {0};
+	SvcCall		call;
 
+	if (kept.valid)
+		return;
 	if (!registered)
 		CacheRegisterRelcacheCallback(forget_meters, (Datum) 0);
 	registered = true;
-	if (kept.valid && kept.relation == relation)
-		return;
 
-	fresh.memory = AllocSetContextCreate(CacheMemoryContext, "svc meters", ALLOCSET_SMALL_SIZES);
-	kept.relation = relation;
+	if (fcinfo != NULL)
+		svc_call_begin(&call, fcinfo);
+	fresh.relation = kept.relation = svc_catalog_table("svc_meter");
 	forgotten = false;
+	fresh.memory = AllocSetContextCreate(CurrentMemoryContext, "svc meters", ALLOCSET_SMALL_SIZES);
 	read_meters(&fresh);
 	fresh.valid = !forgotten;
+	MemoryContextSetParent(fresh.memory, CacheMemoryContext);
+	if (fcinfo != NULL)
+		svc_call_end(&call);
 	if (kept.memory != NULL)
 		MemoryContextDelete(kept.memory);
 	kept = fresh;

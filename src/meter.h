@@ -30,7 +30,13 @@ typedef struct SvcMeter
 	bool		overflows;		/* a denial is recorded all the same */
 } SvcMeter;
 
-/* The columns of svc_customer_usage that have figures. */
+/* The columns of svc_customer_usage that have figures, each as COLUMN(its name). */
+#define SVC_FIGURES(COLUMN, separator) \
+	COLUMN(total_executions) separator COLUMN(successful_executions) separator \
+	COLUMN(failed_executions) separator COLUMN(escalated_executions) separator \
+	COLUMN(tokens_used) separator COLUMN(compute_minutes) separator \
+	COLUMN(storage_gb) separator COLUMN(bandwidth_gb) separator \
+	COLUMN(api_calls) separator COLUMN(webhook_deliveries)
 #define SVC_FIGURE_COLUMNS		10
 extern const char *const svc_figure_columns[SVC_FIGURE_COLUMNS];
 
@@ -45,12 +51,9 @@ extern const char *const svc_figure_columns[SVC_FIGURE_COLUMNS];
 	"  FROM @extschema@.svc_meter m" \
 	" UNION ALL SELECT c, 'sum', c FROM unnest('" SVC_FIGURE_COLUMN_LIST "'::text[]) c" \
 	"  WHERE NOT EXISTS (SELECT FROM @extschema@.svc_meter m WHERE m.resource = c OR m.usage_column = c))"
-#define SVC_FIGURE_COLUMN_LIST \
-	"{total_executions,successful_executions,failed_executions,escalated_executions,tokens_used," \
-	"compute_minutes,storage_gb,bandwidth_gb,api_calls,webhook_deliveries}"
+#define SVC_FIGURE_COLUMN_LIST	"{" SVC_FIGURES(CppAsString, ",") "}"
 
-extern bool svc_meter_is_loaded(void);
-extern void svc_meter_load(void);
+extern void svc_meter_load(FunctionCallInfo fcinfo);
 extern const SvcMeter *svc_meter_find(const char *resource, int length);
 extern const SvcMeter *svc_meter_with_cost(int n);
 

@@ -65,7 +65,7 @@ svc_period_at(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *zone_name = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	SvcCycle	cycle = {.anchor = PG_GETARG_TIMESTAMPTZ(1), .zone = pg_tzset(zone_name)};
+	SvcCycle	cycle = {.anchor = PG_GETARG_TIMESTAMPTZ(1)};
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
 	TupleDesc	desc;
 	Datum		values[2] = {0};
@@ -77,12 +77,7 @@ svc_period_at(PG_FUNCTION_ARGS)
 				 errmsg("unknown period \"%s\"", name),
 				 errdetail("A period is how often something begins anew."),
 				 errhint("The periods are %s.", SVC_PERIOD_NAMES)));
-	if (cycle.zone == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" is not known", zone_name),
-				 errdetail("Periods of a day and more begin and end by its clock."),
-				 errhint("View pg_timezone_names lists the names, such as \"Europe/Berlin\".")));
+	cycle.zone = svc_period_zone(zone_name);
 	if (TIMESTAMP_NOT_FINITE(cycle.anchor) || TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -116,6 +111,21 @@ svc_period_find(const char *name, SvcPeriod *period)
 		}
 	}
 	return false;
+}
+
+/* A time zone by its name. */
+pg_tz *
+svc_period_zone(const char *name)
+{
+	pg_tz	   *zone = pg_tzset(name);
+
+	if (zone == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" is not known", name),
+				 errdetail("Periods of a day and more begin and end by its clock."),
+				 errhint("View pg_timezone_names lists the names, such as \"Europe/Berlin\".")));
+	return zone;
 }
 
 /*

@@ -33,6 +33,7 @@ typedef struct SvcCycle
 } SvcCycle;
 
 extern bool svc_period_find(const char *name, SvcPeriod *period);
+extern pg_tz *svc_period_zone(const char *name);
 extern TimestampTz svc_cycle_boundary(const SvcCycle *cycle, int64 n);
 extern int64 svc_cycle_index(const SvcCycle *cycle, TimestampTz at);
 

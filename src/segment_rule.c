@@ -56,6 +56,7 @@ static bool had_criteria(SvcRowChange *change);
 static void complete(SvcRowChange *change);
 static void describe(SvcRowChange *change, const SvcCriteria *criteria);
 static SvcCriteria *old_criteria(SvcRowChange *change);
+static void restored(SvcRowChange *change);
 static void conclude(SvcRowChange *change, const char *action);
 static void keep_members(Datum segment_id);
 static void fill(Datum segment_id);
@@ -65,7 +66,8 @@ static void forget_timers(Datum segment_id);
 void
 svc_segment_rule_init(void)
 {
-	static const SvcLifecycleRules rules = {.before_lock = before_lock, .check = check, .conclude = conclude};
+	static const SvcLifecycleRules rules = {.before_lock = before_lock, .check = check, .restored = restored,
+	.conclude = conclude};
 
 	svc_lifecycle_set_rules(SVC_CUSTOMER_SEGMENT, &rules);
 }
@@ -187,6 +189,13 @@ old_criteria(SvcRowChange *change)
 
 	return had_criteria(change) ?
 		svc_segment_try_criteria(DatumGetJsonbP(svc_row_old(change, &criteria_column, &isnull)), &error) : NULL;
+}
+
+/* Who keeps what segments are (segment_watch.c) has to read it anew. */
+static void
+restored(SvcRowChange *change)
+{
+	CacheInvalidateRelcache(change->rel);
 }
 
 /* In the same statement, its members follow. */

@@ -8,6 +8,16 @@
 #ifndef SVC_SNAPSHOT_H
 #define SVC_SNAPSHOT_H
 
+#include "access/xlog.h"
+#include "fmgr.h"
+
+/* The installation that our transaction ids are of, as bigint: elsewhere they mean nothing. */
+static inline Datum
+svc_cluster(void)
+{
+	return Int64GetDatum((int64) GetSystemIdentifier());
+}
+
 /*
  * The snapshot s of this moment, in which a transaction, the parameter "me", is
  * still running: pg_current_snapshot() leaves it out, and what it writes later would

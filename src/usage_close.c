@@ -30,7 +30,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -43,11 +42,13 @@
 #include "error.h"
 #include "gate.h"
 #include "lifecycle.h"
+#include "meter.h"
+#include "snapshot.h"
 #include "statement.h"
 #include "usage_close.h"
 #include "usage_fold.h"
-#include "usage_new.h"
 #include "usage_row.h"
+#include "usage_sql.h"
 
 /* One that is complete for the second time has had so many events at least. */
 #define REVISION_COMPLETE_AGAIN		4
@@ -236,14 +237,8 @@ svc_usage_mark_aggregated(int32 max_rows)
 static SvcPeriod
 kind_argument(FunctionCallInfo fcinfo, int n)
 {
-	SvcPeriod	kind;
-	char	   *name;
-
 	svc_argument_not_null(fcinfo, n, "period type");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (!svc_calendar_find(name, &kind))
-		svc_calendar_report_unknown(name);
-	return kind;
+	return svc_calendar_kind(text_to_cstring(PG_GETARG_TEXT_PP(n)));
 }
 
 /* The period, in the time zone that the customer is rolled up in; it must be over. */
@@ -256,7 +251,7 @@ find_period(Closing *closing, TimestampTz at)
 	Datum		values[1] = {closing->customer_id};
 
 	svc_statement_run(&statement, values, NULL);
-	closing->end = svc_calendar_span(closing->kind, at, svc_calendar_zone(svc_statement_text(0, 1))).end;
+	closing->end = svc_calendar_span(closing->kind, at, svc_period_zone(svc_statement_text(0, 1))).end;
 	if (closing->end > svc_clock_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_FORBIDDEN_TRANSITION),
@@ -275,7 +270,7 @@ refuse_own_records(const Closing *closing)
 		4, {TEXTOID, XID8OID, INT8OID, TIMESTAMPTZOID}
 	};
 	Datum		values[4] = {closing->customer_id, FullTransactionIdGetDatum(GetTopFullTransactionId()),
-	Int64GetDatum((int64) GetSystemIdentifier()), TimestampTzGetDatum(closing->end)};
+	svc_cluster(), TimestampTzGetDatum(closing->end)};
 
 	if (svc_statement_run(&statement, values, NULL) > 0)
 		ereport(ERROR,
@@ -331,16 +326,14 @@ advance(const Closing *closing)
 
 /* What a roll-up amounts to, to be compared: its costs, or the sum of its figures. */
 #define AMOUNT(u) \
-	"CASE WHEN t.currency = p.currency THEN " u ".estimated_cost ELSE coalesce(" u ".total_executions, 0)" \
-	" + coalesce(" u ".successful_executions, 0) + coalesce(" u ".failed_executions, 0)" \
-	" + coalesce(" u ".escalated_executions, 0) + coalesce(" u ".tokens_used, 0)" \
-	" + coalesce(" u ".compute_minutes, 0) + coalesce(" u ".storage_gb, 0) + coalesce(" u ".bandwidth_gb, 0)" \
-	" + coalesce(" u ".api_calls, 0) + coalesce(" u ".webhook_deliveries, 0)" \
-	" + coalesce((SELECT sum(e.value::numeric) FROM jsonb_each_text(" u ".usage_by_resource) e), 0) END"
+	"CASE WHEN t.currency = p.currency THEN " #u ".estimated_cost ELSE " SVC_FIGURES(FIGURE_##u, " + ") \
+	" + coalesce((SELECT sum(e.value::numeric) FROM jsonb_each_text(" #u ".usage_by_resource) e), 0) END"
+#define FIGURE_t(column)	"coalesce(t." #column ", 0)"
+#define FIGURE_p(column)	"coalesce(p." #column ", 0)"
 
 /* Change against the period before, in percent. */
 #define CHANGE \
-	"(SELECT round((" AMOUNT("t") " - (" AMOUNT("p") ")) * 100 / nullif(" AMOUNT("p") ", 0), 2)" \
+	"(SELECT round((" AMOUNT(t) " - (" AMOUNT(p) ")) * 100 / nullif(" AMOUNT(p) ", 0), 2)" \
 	" FROM @extschema@.svc_customer_usage p" \
 	" WHERE p.customer_id = t.customer_id AND p.period_type = t.period_type AND p.is_folded" \
 	"  AND p.period_start = @extschema@.svc_period_start(t.period_type, t.period_start - interval '1 microsecond'," \
@@ -356,7 +349,7 @@ complete(const char *customer_id, TimestampTz upto, int32 max_rows)
 {
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
 	Oid			types[5] = {TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID, XID8OID};
-	Datum		values[5] = {TimestampTzGetDatum(upto), Int64GetDatum((int64) GetSystemIdentifier()),
+	Datum		values[5] = {TimestampTzGetDatum(upto), svc_cluster(),
 		Int32GetDatum(max_rows), CStringGetTextDatum(customer_id), FullTransactionIdGetDatum(svc_usage_horizon())};
 	bool		one = customer_id[0] != '\0';
 	StringInfoData sql;

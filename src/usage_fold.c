@@ -38,7 +38,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -56,8 +55,8 @@
 #include "snapshot.h"
 #include "statement.h"
 #include "usage_fold.h"
-#include "usage_new.h"
 #include "usage_rollup.h"
+#include "usage_sql.h"
 
 /* A batch of customers that are rolled up together. */
 typedef struct Batch
@@ -87,7 +86,6 @@ static void look_up_gauges(Datum *touched);
 static void look_up_hours(Datum *touched);
 static void look_up_level(const Level *level, Datum *touched);
 static void write_figures(const char *figure, Datum *values, int count);
-static Datum cluster_datum(void);
 
 /* Roll up what is new of a customer, and wait for who is doing it; how many records. */
 int64
@@ -164,7 +162,7 @@ svc_usage_horizon(void)
 	static SvcStatement statement = {
 		"SELECT xid::xid8 FROM @extschema@.svc_usage_horizon WHERE cluster = $1", 1, {INT8OID}
 	};
-	Datum		cluster = cluster_datum();
+	Datum		cluster = svc_cluster();
 	bool		isnull;
 
 	if (svc_statement_run(&statement, &cluster, NULL) == 0)
@@ -182,7 +180,7 @@ move_horizon(FullTransactionId to)
 		"  WHERE svc_usage_horizon.cluster <> $1 OR svc_usage_horizon.xid < $2",
 		2, {INT8OID, XID8OID}
 	};
-	Datum		values[2] = {cluster_datum(), FullTransactionIdGetDatum(to)};
+	Datum		values[2] = {svc_cluster(), FullTransactionIdGetDatum(to)};
 
 	/* with an old snapshot, it may not see the row that it would change */
 	if (!IsolationUsesXactSnapshot() && try_lock_horizon())
@@ -200,7 +198,7 @@ first_left(FullTransactionId horizon, FullTransactionId seen)
 		" ORDER BY u.xid LIMIT 1",
 		3, {XID8OID, XID8OID, INT8OID}
 	};
-	Datum		values[3] = {FullTransactionIdGetDatum(horizon), FullTransactionIdGetDatum(seen), cluster_datum()};
+	Datum		values[3] = {FullTransactionIdGetDatum(horizon), FullTransactionIdGetDatum(seen), svc_cluster()};
 	bool		isnull;
 
 	if (svc_statement_run(&statement, values, NULL) == 0)
@@ -220,7 +218,7 @@ static Datum
 find_customers(FullTransactionId horizon, int32 max_customers, int *count)
 {
 	Oid			types[4] = {XID8OID, INT8OID, XID8OID, INT4OID};
-	Datum		values[4] = {FullTransactionIdGetDatum(horizon), cluster_datum(),
+	Datum		values[4] = {FullTransactionIdGetDatum(horizon), svc_cluster(),
 	FullTransactionIdGetDatum(GetTopFullTransactionId()), Int32GetDatum(max_customers)};
 
 	*count = (int) svc_statement_run_once("SELECT u.customer_id::text FROM @extschema@.svc_usage u"
@@ -257,7 +255,7 @@ lock_customers(Datum ids, bool wait, int *count)
 		{"SELECT customer_id::text FROM @extschema@.svc_usage_fold WHERE customer_id = ANY ($1)"
 		" ORDER BY customer_id FOR NO KEY UPDATE", 1, {TEXTARRAYOID}}
 	};
-	Datum		values[2] = {ids, cluster_datum()};
+	Datum		values[2] = {ids, svc_cluster()};
 
 	values[0] = texts_of_column(svc_statement_run(&customers[wait], values, NULL));
 	/* (who is making the same one would be waited for) */
@@ -288,7 +286,7 @@ fold_batch(void *state)
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "record"};
 	Batch	   *batch = state;
 	Oid			types[5] = {TEXTARRAYOID, INT8OID, XID8OID, XID8OID, TIMESTAMPTZOID};
-	Datum		values[5] = {batch->customer_ids, cluster_datum(),
+	Datum		values[5] = {batch->customer_ids, svc_cluster(),
 		FullTransactionIdGetDatum(GetTopFullTransactionId()), FullTransactionIdGetDatum(batch->horizon),
 	TimestampTzGetDatum(svc_clock_now())};
 	Datum		touched[3];
@@ -335,9 +333,6 @@ change_timezones(Batch *batch)
 /*
  * What adds up is written; what does not is returned, as arrays of customer, resource
  * and hour, after the number of records.
- *
- * A record is a count of one, a negative one of minus one; a correction counts as its
- * quantity, so that -1 takes a record back.
  */
 static const char *
 fold_sql(void)
@@ -352,7 +347,7 @@ fold_sql(void)
 						   " hour AS MATERIALIZED (SELECT u.customer_id, u.resource, f.timezone,"
 						   "  @extschema@.svc_period_start('hour', u.booked_at, f.timezone) AS start,"
 						   "  count(*) AS records, sum(u.quantity) AS total,"
-						   "  sum(CASE WHEN u.adjusts_id IS NOT NULL THEN u.quantity WHEN u.quantity < 0 THEN -1 ELSE 1 END)"
+						   "  sum(" SVC_USAGE_COUNT("u") ")"
 						   "   FILTER (WHERE u.resource IN (SELECT m.resource FROM @extschema@.svc_meter m WHERE m.aggregation = 'count')) AS counted"
 						   "  FROM state f JOIN @extschema@.svc_usage u ON u.customer_id = f.customer_id AND u.xid >= f.new_from"
 						   "  WHERE u.xid >= $4 AND (u.xid <> $3 OR u.cluster <> $2) AND " SVC_USAGE_IS_NEW("u", "f", "$2")
@@ -414,9 +409,7 @@ look_up_hours(Datum *touched)
 				  "  JOIN @extschema@.svc_meter m ON m.resource = k.resource,"
 				  "  LATERAL (SELECT CASE m.aggregation WHEN 'max' THEN max(r.amount)"
 				  "     ELSE (array_agg(r.amount ORDER BY r.booked_at DESC, r.occurred_at DESC, r.id DESC))[1] END AS amount"
-				  "    FROM (SELECT u.booked_at, u.occurred_at, u.id, u.quantity + coalesce((SELECT sum(a.quantity)"
-				  "       FROM @extschema@.svc_usage a WHERE a.customer_id = u.customer_id AND a.adjusts_id = u.id"
-				  "        AND a.booked_at = u.booked_at), 0) AS amount"
+				  "    FROM (SELECT u.booked_at, u.occurred_at, u.id, " SVC_USAGE_CORRECTED("u") " AS amount"
 				  "      FROM @extschema@.svc_usage u WHERE u.customer_id = k.customer_id AND u.resource = k.resource"
 				  "       AND u.booked_at >= k.start AND u.booked_at < @extschema@.svc_period_end('hour', k.start, f.timezone)"
 				  "       AND u.adjusts_id IS NULL) r) v"
@@ -467,10 +460,4 @@ write_figures(const char *figure, Datum *values, int count)
 	svc_rollup_append_writes(&sql, false, psprintf("$%d", count + 1));
 	appendStringInfoString(&sql, " SELECT");
 	svc_lifecycle_write_once(&deed, sql.data, count + 1, all_types, all, NULL);
-}
-
-static Datum
-cluster_datum(void)
-{
-	return Int64GetDatum((int64) GetSystemIdentifier());
 }

@@ -22,7 +22,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -35,9 +34,10 @@
 #include "clock.h"
 #include "compat.h"
 #include "meter.h"
+#include "snapshot.h"
 #include "statement.h"
-#include "usage_new.h"
 #include "usage_read.h"
+#include "usage_sql.h"
 
 /* So many rows a call may return. */
 #define ROWS_MAX		100000
@@ -116,12 +116,7 @@ svc_get_usage(PG_FUNCTION_ARGS)
 	span.start = instant_argument(fcinfo, 2, DT_NOBEGIN);
 	span.end = instant_argument(fcinfo, 3, DT_NOEND);
 	if (!PG_ARGISNULL(4))
-	{
-		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(4));
-
-		if (!svc_calendar_find(name, &granularity))
-			svc_calendar_report_unknown(name);
-	}
+		granularity = svc_calendar_kind(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
@@ -176,11 +171,10 @@ svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id)
 	bool		isnull;
 	bool		found;
 
-	if (!svc_meter_is_loaded())
-		svc_meter_load();
+	svc_meter_load(NULL);
 	reader->customer_id = customer_id;
 	found = svc_statement_read(&statement, &customer_id, NULL) > 0;
-	reader->zone = svc_calendar_zone(found ? svc_statement_text(0, 1) : "UTC");
+	reader->zone = svc_period_zone(found ? svc_statement_text(0, 1) : "UTC");
 	reader->is_folded = found && DatumGetBool(svc_statement_value(0, 2, &isnull));
 }
 
@@ -293,16 +287,6 @@ ceiling_of(SvcPeriod kind, TimestampTz at, pg_tz *zone)
 
 /* ---- reading the parts ---- */
 
-/* A raw record's part of a sum. */
-#define PART_OF_SUM		"u.quantity"
-#define PART_OF_COUNT \
-	"CASE WHEN u.adjusts_id IS NOT NULL THEN u.quantity WHEN u.quantity < 0 THEN -1 ELSE 1 END"
-
-/* A raw record's quantity with what corrects it. */
-#define CORRECTED \
-	"u.quantity + coalesce((SELECT sum(a.quantity) FROM @extschema@.svc_usage a" \
-	"  WHERE a.customer_id = u.customer_id AND a.adjusts_id = u.id AND a.booked_at = u.booked_at), 0)"
-
 #define RAW_SPAN \
 	" u.customer_id = $1 AND u.resource = $2 AND u.booked_at >= $3 AND u.booked_at < $4"
 
@@ -385,13 +369,13 @@ static bool
 read_tail(const Question *question, Figure *figure)
 {
 	static SvcStatement statements[3] = {
-		{"SELECT sum(" PART_OF_SUM "), false" TAIL, 5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}},
-		{"SELECT sum(" PART_OF_COUNT "), false" TAIL, 5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}},
+		{"SELECT sum(u.quantity), false" TAIL, 5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}},
+		{"SELECT sum(" SVC_USAGE_COUNT("u") "), false" TAIL, 5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}},
 		{"SELECT max(u.quantity), coalesce(bool_or(u.adjusts_id IS NOT NULL), false)" TAIL, 5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}},
 	};
 	Datum		values[5] = {question->reader->customer_id, CStringGetTextDatum(question->resource),
 		TimestampTzGetDatum(question->core.start), TimestampTzGetDatum(question->core.end),
-	Int64GetDatum((int64) GetSystemIdentifier())};
+	svc_cluster()};
 	bool		isnull;
 	Datum		amount;
 
@@ -411,9 +395,9 @@ static void
 read_raw(const Question *question, SvcSpan span, Figure *figure)
 {
 	static SvcStatement statements[3] = {
-		{"SELECT sum(" PART_OF_SUM ") FROM @extschema@.svc_usage u WHERE" RAW_SPAN, 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
-		{"SELECT sum(" PART_OF_COUNT ") FROM @extschema@.svc_usage u WHERE" RAW_SPAN, 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
-		{"SELECT max(" CORRECTED ") FROM @extschema@.svc_usage u WHERE" RAW_SPAN " AND u.adjusts_id IS NULL", 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+		{"SELECT sum(u.quantity) FROM @extschema@.svc_usage u WHERE" RAW_SPAN, 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+		{"SELECT sum(" SVC_USAGE_COUNT("u") ") FROM @extschema@.svc_usage u WHERE" RAW_SPAN, 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+		{"SELECT max(" SVC_USAGE_CORRECTED("u") ") FROM @extschema@.svc_usage u WHERE" RAW_SPAN " AND u.adjusts_id IS NULL", 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 	};
 	Datum		values[4] = {question->reader->customer_id, CStringGetTextDatum(question->resource),
 	TimestampTzGetDatum(span.start), TimestampTzGetDatum(span.end)};
@@ -432,7 +416,7 @@ static bool
 read_last(const Question *question, SvcSpan span, Figure *figure)
 {
 	static SvcStatement statement = {
-		"SELECT " CORRECTED " FROM @extschema@.svc_usage u WHERE" RAW_SPAN " AND u.adjusts_id IS NULL"
+		"SELECT " SVC_USAGE_CORRECTED("u") " FROM @extschema@.svc_usage u WHERE" RAW_SPAN " AND u.adjusts_id IS NULL"
 		" ORDER BY u.booked_at DESC, u.occurred_at DESC, u.id DESC LIMIT 1",
 		4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -523,7 +507,7 @@ svc_usage_read_resources(const SvcUsageReader *reader)
 		" ) x ORDER BY x.resource COLLATE \"C\"",
 		2, {TEXTOID, INT8OID}
 	};
-	Datum		values[2] = {reader->customer_id, Int64GetDatum((int64) GetSystemIdentifier())};
+	Datum		values[2] = {reader->customer_id, svc_cluster()};
 	uint64		rows = svc_statement_read(&statement, values, NULL);
 	List	   *resources = NIL;
 

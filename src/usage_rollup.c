@@ -10,8 +10,8 @@
  *
  * A roll-up of raw records (is_folded) is written by svc alone; one that was recorded
  * by hand, with svc_record_customer_usage() or SQL, is whoever's it is.  A period can
- * have both, which do not know of each other.  One of raw records becomes final with all of the customer's usage up
- * to its end (usage_close.c), not by itself.
+ * have both, which do not know of each other.  One of raw records becomes final with
+ * all of the customer's usage up to its end (usage_close.c), not by itself.
  *
  *-------------------------------------------------------------------------
  */
@@ -253,14 +253,7 @@ reckon_cost(SvcRowChange *change)
 	const SvcMeter *meter;
 	bool		any = false;
 
-	if (!svc_meter_is_loaded())
-	{
-		SvcCall		call;
-
-		svc_call_begin(&call, change->fcinfo);
-		svc_meter_load();
-		svc_call_end(&call);
-	}
+	svc_meter_load(change->fcinfo);
 	for (int n = 0; (meter = svc_meter_with_cost(n)) != NULL; n++)
 	{
 		Datum		figure;

@@ -31,7 +31,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -56,6 +55,7 @@
 #include "gate.h"
 #include "lifecycle.h"
 #include "meter.h"
+#include "snapshot.h"
 #include "statement.h"
 #include "usage_row.h"
 
@@ -176,7 +176,7 @@ check(SvcRowChange *change)
 	svc_row_set(change, &booked_at_column,
 				TimestampTzGetDatum(booking_instant(change, &customer)), false);
 	svc_row_set(change, &xid_column, FullTransactionIdGetDatum(GetTopFullTransactionId()), false);
-	svc_row_set(change, &cluster_column, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	svc_row_set(change, &cluster_column, svc_cluster(), false);
 	svc_row_set(change, &overage_column, (Datum) 0, true);
 	check_references(change);
 
@@ -403,14 +403,7 @@ find_meter(SvcRowChange *change, Datum resource)
 	text	   *name = DatumGetTextPP(resource);
 	const SvcMeter *meter;
 
-	if (!svc_meter_is_loaded())
-	{
-		SvcCall		call;
-
-		svc_call_begin(&call, change->fcinfo);
-		svc_meter_load();
-		svc_call_end(&call);
-	}
+	svc_meter_load(change->fcinfo);
 	meter = svc_meter_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	return meter == NULL || meter->entitlement_code == NULL ? NULL : meter;
 }

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -19,8 +18,9 @@
 #include "argument.h"
 #include "catalog.h"
 #include "meter.h"
+#include "snapshot.h"
 #include "statement.h"
-#include "usage_new.h"
+#include "usage_sql.h"
 
 #define COLUMNS		5
 
@@ -79,10 +79,8 @@ static SvcStatement usage = {
 	"   LEFT JOIN meter m ON m.resource = u.resource"
 	"  WHERE ($1 IS NULL OR u.customer_id = $1) AND u.booked_at >= coalesce(f.purged_until, '-infinity')),"
 	" unsettled AS (SELECT DISTINCT customer_id, resource FROM raw WHERE is_new AND aggregation IN ('max', 'last')),"
-	" part AS (SELECT r.*, CASE WHEN r.aggregation IN ('max', 'last') THEN r.quantity + coalesce((SELECT sum(a.quantity)"
-	"    FROM @extschema@.svc_usage a WHERE a.customer_id = r.customer_id AND a.adjusts_id = r.id AND a.booked_at = r.booked_at), 0)"
-	"   WHEN r.aggregation = 'count' AND r.adjusts_id IS NULL THEN CASE WHEN r.quantity < 0 THEN -1 ELSE 1 END"
-	"   ELSE r.quantity END AS amount"
+	" part AS (SELECT r.*, CASE WHEN r.aggregation IN ('max', 'last') THEN " SVC_USAGE_CORRECTED("r")
+	"   WHEN r.aggregation = 'count' THEN " SVC_USAGE_COUNT("r") " ELSE r.quantity END AS amount"
 	"  FROM raw r WHERE NOT r.is_new AND (r.adjusts_id IS NULL OR r.aggregation NOT IN ('max', 'last'))),"
 	" recounted AS (SELECT p.customer_id, p.resource, k.kind,"
 	"   @extschema@.svc_period_start(k.kind, p.booked_at, p.timezone) AS start,"
@@ -131,7 +129,7 @@ svc_verify(PG_FUNCTION_ARGS)
 	SvcCall		call;
 
 	values[0] = svc_argument_optional_id(fcinfo, 0, "customer id", &isnull[0]);
-	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = svc_cluster();
 	InitMaterializedSRF(fcinfo, 0);
 	svc_call_begin(&call, fcinfo);
 	put_rows(result, &entitlements, values, isnull);

@@ -20,7 +20,7 @@ complain() {
 level() {
     case $1 in
         compat|error)                               echo 0 ;;
-        amount|argument|balance|calendar|clock|identifier|noun|period|snapshot|transition|usage_new) echo 1 ;;
+        amount|argument|balance|calendar|clock|identifier|noun|period|snapshot|transition|usage_sql) echo 1 ;;
         criteria|criteria_explain|criteria_match|criteria_parse) echo 1 ;;
         criteria_set|criteria_set_sql|criteria_support|criteria_time|criteria_version|criteria_write) echo 1 ;;
         catalog|plain)                              echo 20 ;;
