@@ -17,7 +17,7 @@
  *
  * Locks: ACCESS SHARE on table and index, released at the end of the
  * transaction, as the executor's are; where a row is locked, ROW SHARE, and the
- * row FOR NO KEY UPDATE.
+ * row as the caller says.
  *
  *-------------------------------------------------------------------------
  */
@@ -106,20 +106,26 @@ svc_direct_next(SvcDirectScan *scan)
 }
 
 /*
- * Lock a row that has been found, and go to it, as it is by then; waits for who has it locked.  False, when it is gone or has other keys.
+ * Lock a row that has been found, and go to it, as it is by then; waits for who has it
+ * locked.  False, when it is gone or has other keys.
+ *
+ * FOR KEY SHARE does not wait for who changes other columns: it is the old version that
+ * is locked, and so must the new one be, or who locks that would not wait for us.
  *
  * Raises 40001 when it has changed since the snapshot of REPEATABLE READ.
  */
 bool
 svc_direct_lock(SvcDirectScan *scan, ItemPointer tid, LockTupleMode mode, const Datum *keys)
 {
+	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
 	TM_FailureData failure;
 	TM_Result	result;
 
+	if (!IsolationUsesXactSnapshot())
+		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
 	LockRelationOid(RelationGetRelid(scan->rel), RowShareLock);
 	result = table_tuple_lock(scan->rel, tid, GetActiveSnapshot(), scan->slot, GetCurrentCommandId(true),
-							  mode, LockWaitBlock,
-							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+							  mode, LockWaitBlock, flags, &failure);
 	if (result == TM_Ok)
 		return !failure.traversed || has_same_keys(scan, keys);
 	if (result != TM_Updated && result != TM_Deleted)

@@ -164,7 +164,7 @@ svc_purge_usage(PG_FUNCTION_ARGS)
 	};
 	static SvcStatement purge = {
 		"DELETE FROM @extschema@.svc_usage u USING @extschema@.svc_usage_fold f"
-		" WHERE f.customer_id = u.customer_id AND u.booked_at < least($1, f.purged_until) AND u.status <> 'disputed'",
+		" WHERE f.customer_id = u.customer_id AND u.booked_at < f.purged_until AND u.booked_at < $1 AND u.status <> 'disputed'",
 		1, {TIMESTAMPTZOID}
 	};
 	Datum		before;

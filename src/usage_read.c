@@ -15,8 +15,10 @@
  * A question that begins or ends within an hour whose raw records are purged misses
  * that part of an hour.
  *
- * Of the last quantity the raw records tell most simply, by the index, and roll-ups
- * only where these are purged.
+ * Of the last quantity the raw records tell most simply, by the index, as they do of the
+ * greatest when what is rolled up has been corrected since.  Where they are purged, which
+ * is final, roll-ups tell.  Those that a purge has left there, for they are disputed, do
+ * not: what would outdo them may be gone.
  *
  *-------------------------------------------------------------------------
  */
@@ -85,6 +87,7 @@ static void read_pieces(const Question *question, Figure *figure);
 static void read_edges(const Question *question, Figure *figure);
 static bool read_tail(const Question *question, Figure *figure);
 static void read_raw(const Question *question, SvcSpan span, Figure *figure);
+static void read_purged(Question *question, SvcSpan span, Figure *figure);
 static bool read_last(const Question *question, SvcSpan span, Figure *figure);
 static void take(const Question *question, Figure *figure, Datum amount);
 static TimestampTz floor_of(SvcPeriod kind, TimestampTz at, pg_tz *zone);
@@ -164,7 +167,8 @@ void
 svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id)
 {
 	static SvcStatement statement = {
-		"SELECT coalesce(f.timezone, c.timezone, 'UTC')::text, f.snapshot IS NOT NULL FROM @extschema@.svc_customer c"
+		"SELECT coalesce(f.timezone, c.timezone, 'UTC')::text, f.snapshot IS NOT NULL,"
+		"  coalesce(f.purged_until, '-infinity') FROM @extschema@.svc_customer c"
 		" LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = c.id WHERE c.id = $1",
 		1, {TEXTOID}
 	};
@@ -176,6 +180,9 @@ svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id)
 	found = svc_statement_read(&statement, &customer_id, NULL) > 0;
 	reader->zone = svc_period_zone(found ? svc_statement_text(0, 1) : "UTC");
 	reader->is_folded = found && DatumGetBool(svc_statement_value(0, 2, &isnull));
+	reader->purged_until = found ? DatumGetTimestampTz(svc_statement_value(0, 3, &isnull)) : DT_NOBEGIN;
+	if (!TIMESTAMP_NOT_FINITE(reader->purged_until))
+		reader->purged_until = svc_calendar_ceiling(SVC_HOURLY, reader->purged_until, reader->zone);
 }
 
 /*
@@ -187,26 +194,33 @@ svc_usage_read(const SvcUsageReader *reader, const char *resource, TimestampTz f
 			   TimestampTz to, bool *isnull)
 {
 	SvcSpan		span = {from, to};
+	SvcSpan		purged = {from, Min(to, reader->purged_until)};
+	SvcSpan		raw = {Max(from, reader->purged_until), to};
 	Question	question = {.reader = reader, .resource = resource,
 	.meter = svc_meter_find(resource, strlen(resource))};
 	Figure		figure = {.amount = svc_amount_zero()};
 
 	question.aggregation = question.meter == NULL ? SVC_SUM : question.meter->aggregation;
-	if (from < to)
+	if (from >= to)
+		;
+	else if (question.aggregation == SVC_LAST)
+	{
+		if (!read_last(&question, raw, &figure))
+			read_purged(&question, purged, &figure);
+	}
+	else
 	{
 		split(&question, span);
-		if (question.aggregation == SVC_LAST)
-		{
-			if (!read_last(&question, span, &figure))
-				read_pieces(&question, &figure);
-		}
-		else if (read_tail(&question, &figure))
+		if (read_tail(&question, &figure))
 		{
 			read_pieces(&question, &figure);
 			read_edges(&question, &figure);
 		}
 		else
-			read_raw(&question, span, &figure);
+		{
+			read_raw(&question, raw, &figure);
+			read_purged(&question, purged, &figure);
+		}
 	}
 	*isnull = !figure.any && (question.aggregation == SVC_MAX || question.aggregation == SVC_LAST);
 	return figure.amount;
@@ -236,6 +250,8 @@ split(Question *question, SvcSpan span)
 	static const SvcPeriod ladder[] = {SVC_HOURLY, SVC_DAILY, SVC_MONTHLY, SVC_YEARLY};
 	pg_tz	   *zone = question->reader->zone;
 
+	question->piece_count = 0;
+	question->core = question->edges[0] = question->edges[1] = (SvcSpan) {0, 0};
 	if (!question->reader->is_folded)
 	{
 		question->edges[0] = span;
@@ -410,6 +426,16 @@ read_raw(const Question *question, SvcSpan span, Figure *figure)
 	amount = svc_statement_value(0, 1, &isnull);
 	if (!isnull)
 		take(question, figure, amount);
+}
+
+/* Roll-ups, where raw records are purged. */
+static void
+read_purged(Question *question, SvcSpan span, Figure *figure)
+{
+	if (span.start >= span.end)
+		return;
+	split(question, span);
+	read_pieces(question, figure);
 }
 
 static bool

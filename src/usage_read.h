@@ -23,6 +23,7 @@ typedef struct SvcUsageReader
 	Datum		customer_id;
 	bool		is_folded;		/* is anything rolled up? */
 	pg_tz	   *zone;			/* that it is rolled up in, or would be */
+	TimestampTz purged_until;	/* raw records of hours before are purged; or -infinity */
 } SvcUsageReader;
 
 extern void svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id);
