@@ -5,6 +5,11 @@ CREATE FUNCTION svc_meter_change() RETURNS trigger
 COMMENT ON FUNCTION svc_meter_change() IS
 'Trigger of svc_meter.';
 
+CREATE FUNCTION svc_usage_consume() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'svc_usage_consume';
+COMMENT ON FUNCTION svc_usage_consume() IS
+'Trigger of svc_usage: consumes what a record is worth, of the entitlement that its meter names.';
+
 CREATE FUNCTION svc_set_meter(
     resource text,
     aggregation text DEFAULT 'sum',

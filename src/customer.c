@@ -188,12 +188,17 @@ move_periods(SvcRowChange *change)
 		"  AND reset_timezone <> coalesce($3, 'UTC') AND status <> 'revoked'",
 		3, {TEXTOID, TEXTOID, TEXTOID}
 	};
+	/* (it is rolled up in the new one by whoever rolls up next; see usage_fold.c) */
+	static SvcStatement usage = {
+		"UPDATE @extschema@.svc_usage_fold SET has_moved = true WHERE customer_id = $1", 1, {TEXTOID}
+	};
 	Datum		values[3];
 	bool		isnull[3];
 	SvcCall		call;
 
 	svc_call_begin(&call, change->fcinfo);
 	values[0] = svc_row_new(change, &id_column, &isnull[0]);
+	svc_statement_run(&usage, values, NULL);
 	/* in the order in which consumes lock them */
 	svc_statement_run(&lock, values, NULL);
 	values[1] = svc_row_old(change, &timezone_column, &isnull[1]);

@@ -10,7 +10,7 @@
  *
  * How a resource is summed up, and where its figure is, cannot be changed once there
  * is usage of it: the figures would be of two kinds.  Costs and entitlements can, and
- * hold for what is rolled up or recorded afterwards.
+ * hold for periods that are not complete yet, and for what is recorded afterwards.
  *
  * The meters are kept per backend.  What invalidates them is an invalidation of the
  * relation cache for svc_meter, which who changes a meter sends, and which we have
@@ -28,10 +28,12 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "amount.h"
 #include "argument.h"
 #include "catalog.h"
 #include "compat.h"
@@ -72,6 +74,8 @@ static bool forgotten;
 static void forget_meters(Datum arg, Oid relation);
 static void read_meters(Meters *fresh);
 static SvcAggregation aggregation_of(const char *name);
+static void check_row(HeapTuple row, TupleDesc desc);
+static void check_word(HeapTuple row, TupleDesc desc, const char *column, const char *const *words, int count);
 static void check_meaning(const Meaning *before, const Meaning *after);
 static Meaning meaning_of(HeapTuple row, TupleDesc desc);
 static bool is_plain(const Meaning *meaning);
@@ -107,6 +111,8 @@ svc_meter_change(PG_FUNCTION_ARGS)
 		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : NULL;
 
 	desc = RelationGetDescr(trigger->tg_relation);
+	if (new_row != NULL)
+		check_row(new_row, desc);
 
 	svc_call_begin(&call, fcinfo);
 	LockRelationOid(svc_catalog_table("svc_usage"), ShareRowExclusiveLock);
@@ -273,6 +279,58 @@ aggregation_of(const char *name)
 	return strcmp(name, "count") == 0 ? SVC_COUNT :
 		strcmp(name, "max") == 0 ? SVC_MAX :
 		strcmp(name, "last") == 0 ? SVC_LAST : SVC_SUM;
+}
+
+/* ---- what may be said ---- */
+
+/* The table's CHECKs, which come after us, say less. */
+static void
+check_row(HeapTuple row, TupleDesc desc)
+{
+	static const char *const aggregations[] = {"sum", "count", "max", "last"};
+	static const char *const modes[] = {"reject", "overflow"};
+	char	   *unit_cost = SPI_getvalue(row, desc, SPI_fnumber(desc, "unit_cost"));
+	char	   *code = SPI_getvalue(row, desc, SPI_fnumber(desc, "entitlement_code"));
+
+	check_word(row, desc, "aggregation", aggregations, lengthof(aggregations));
+	check_word(row, desc, "usage_column", svc_figure_columns, SVC_FIGURE_COLUMNS);
+	check_word(row, desc, "consume_mode", modes, lengthof(modes));
+	if (code != NULL)
+		svc_check_id(CStringGetTextDatum(code), "entitlement code");
+	if (unit_cost == NULL)
+		return;
+	svc_check_amount(DirectFunctionCall3(numeric_in, CStringGetDatum(unit_cost),
+										 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)), "unit cost");
+	if (SPI_getvalue(row, desc, SPI_fnumber(desc, "currency")) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("a meter with a unit cost must have a currency"),
+				 errdetail("One %s costs %s.", SPI_getvalue(row, desc, SPI_fnumber(desc, "resource")), unit_cost),
+				 errhint("Say which, such as EUR.")));
+}
+
+/* A column that has one of these words, or null. */
+static void
+check_word(HeapTuple row, TupleDesc desc, const char *column, const char *const *words, int count)
+{
+	char	   *given = SPI_getvalue(row, desc, SPI_fnumber(desc, column));
+	StringInfoData list;
+
+	if (given == NULL)
+		return;
+	initStringInfo(&list);
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(words[i], given) == 0)
+			return;
+		appendStringInfo(&list, "%s%s", i == 0 ? "" : i == count - 1 ? " and " : ", ", words[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("a meter has no %s \"%s\"", column, given),
+			 errdetail("The meter of resource \"%s\" was to have it.",
+					   SPI_getvalue(row, desc, SPI_fnumber(desc, "resource"))),
+			 errhint("There are %s.", list.data)));
 }
 
 /* ---- what may be changed ---- */

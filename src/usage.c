@@ -161,8 +161,9 @@ prepare_adjust(SvcActionCall *call)
 	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_usage"
 		" (customer_id, resource, quantity, occurred_at, subscription_id, adjusts_id, reason)"
-		" SELECT customer_id, resource, $3, occurred_at, subscription_id, coalesce(adjusts_id, id), $4"
-		" FROM @extschema@.svc_usage WHERE customer_id = $1 AND id = $2",
+		" SELECT customer_id, resource, $3, occurred_at, subscription_id, coalesce("
+		"   (SELECT o.id FROM @extschema@.svc_usage o WHERE o.customer_id = u.customer_id AND o.id = u.adjusts_id), id), $4"
+		" FROM @extschema@.svc_usage u WHERE customer_id = $1 AND id = $2",
 		4, {TEXTOID, TEXTOID, NUMERICOID, TEXTOID}
 	};
 	FunctionCallInfo fcinfo = call->fcinfo;

@@ -234,7 +234,8 @@ read_record(SvcUsageRecord *record, const JsonbValue *value)
 			continue;
 		field = find_field(&member);
 		(void) JsonbIteratorNext(&it, &member, true);
-		if (member.type != jbvNull)
+		/* (a quantity that nobody knows is not one) */
+		if (member.type != jbvNull || field == SVC_USAGE_QUANTITY)
 			read_field(record, field, &member);
 	}
 	if (record->isnull[SVC_USAGE_CUSTOMER] || record->isnull[SVC_USAGE_RESOURCE])
@@ -258,6 +259,12 @@ read_field(SvcUsageRecord *record, int field, JsonbValue *value)
 			svc_check_id(record->values[field], fields[field]);
 			break;
 		case SVC_USAGE_QUANTITY:
+			if (value->type == jbvNull)
+				ereport(ERROR,
+						(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						 errmsg("quantity of an item must not be null"),
+						 errdetail("It is how much was used, in the unit of the resource."),
+						 errhint("Leave it out for 1.")));
 			if (value->type != jbvNumeric)
 				ereport(ERROR,
 						(errcode(ERRCODE_SVC_PROPERTY_TYPE),

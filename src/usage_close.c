@@ -22,7 +22,9 @@
  * theirs: there are too many of them.
  *
  * Locks: the customer FOR UPDATE; then as for rolling up (usage_fold.c).  What
- * completes roll-ups, or marks records, takes these alone and skips what is locked.
+ * completes roll-ups, or marks records, takes these alone and skips what is locked.  So
+ * a transaction that has completed all customers', by svc_run_due(), and goes on to roll
+ * up one whose period somebody closes meanwhile, fails with 40P01, or the other does.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,9 +52,6 @@
 #include "usage_row.h"
 #include "usage_sql.h"
 
-/* One that is complete for the second time has had so many events at least. */
-#define REVISION_COMPLETE_AGAIN		4
-
 /* A period that is being closed. */
 typedef struct Closing
 {
@@ -68,7 +67,7 @@ static void refuse_own_records(const Closing *closing);
 static void finalize_customer(const Closing *closing);
 static TimestampTz advance(const Closing *closing);
 static int64 complete(const char *customer_id, TimestampTz upto, int32 max_rows);
-static void follow_change(uint64 rows);
+static void follow_changes(uint64 rows);
 
 PG_FUNCTION_INFO_V1(svc_aggregate_usage);
 PG_FUNCTION_INFO_V1(svc_finalize_usage);
@@ -78,7 +77,7 @@ PG_FUNCTION_INFO_V1(svc_purge_usage);
  * svc_aggregate_usage(customer_id, upto) -> bigint
  *
  * Rolls up what is new, of one customer or of all, and completes periods that have
- * ended by "upto", the start of the transaction if null.
+ * ended by "upto", the start of the transaction if null or later.
  */
 Datum
 svc_aggregate_usage(PG_FUNCTION_ARGS)
@@ -151,7 +150,8 @@ svc_finalize_usage(PG_FUNCTION_ARGS)
 /*
  * svc_purge_usage(before) -> bigint
  *
- * Deletes raw records of what is final and before an instant; disputed ones stay.
+ * Deletes raw records of what is final and before an instant; disputed ones stay, and
+ * what is not rolled up, which svc_verify() would tell of.
  */
 Datum
 svc_purge_usage(PG_FUNCTION_ARGS)
@@ -164,18 +164,20 @@ svc_purge_usage(PG_FUNCTION_ARGS)
 	};
 	static SvcStatement purge = {
 		"DELETE FROM @extschema@.svc_usage u USING @extschema@.svc_usage_fold f"
-		" WHERE f.customer_id = u.customer_id AND u.booked_at < f.purged_until AND u.booked_at < $1 AND u.status <> 'disputed'",
-		1, {TIMESTAMPTZOID}
+		" WHERE f.customer_id = u.customer_id AND u.booked_at < f.purged_until AND u.booked_at < $1 AND u.status <> 'disputed'"
+		"  AND NOT (" SVC_USAGE_IS_NEW("u", "f", "$2") ")",
+		2, {TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		before;
+	Datum		values[2];
 	int64		purged;
 	SvcCall		call;
 
 	svc_argument_not_null(fcinfo, 0, "instant");
-	before = PG_GETARG_DATUM(0);
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = svc_cluster();
 	svc_call_begin(&call, fcinfo);
-	svc_statement_run(&note, &before, NULL);
-	purged = (int64) svc_lifecycle_rewrite(&purge, &before, NULL);
+	svc_statement_run(&note, values, NULL);
+	purged = (int64) svc_lifecycle_rewrite(&purge, values, NULL);
 	svc_call_end(&call);
 	PG_RETURN_INT64(purged);
 }
@@ -207,8 +209,12 @@ svc_usage_mark_aggregated(int32 max_rows)
 		"   AND u.booked_at >= $2 AND u.booked_at < $3 LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED))",
 		4, {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}
 	};
+	/* (some may have been skipped) */
 	static SvcStatement done = {
-		"UPDATE @extschema@.svc_usage_fold SET to_mark_from = NULL WHERE customer_id = $1", 1, {TEXTOID}
+		"UPDATE @extschema@.svc_usage_fold SET to_mark_from = NULL WHERE customer_id = $1 AND NOT EXISTS ("
+		"  SELECT FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.status = 'recorded'"
+		"   AND u.booked_at >= $2 AND u.booked_at < $3)",
+		3, {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	Datum		limit = Int32GetDatum(max_rows);
 	uint64		rows = svc_statement_run(&find, &limit, NULL);
@@ -331,25 +337,25 @@ advance(const Closing *closing)
 #define FIGURE_t(column)	"coalesce(t." #column ", 0)"
 #define FIGURE_p(column)	"coalesce(p." #column ", 0)"
 
-/* Change against the period before, in percent. */
+/* Change against the period before, in percent of what that amounts to. */
 #define CHANGE \
-	"(SELECT round((" AMOUNT(t) " - (" AMOUNT(p) ")) * 100 / nullif(" AMOUNT(p) ", 0), 2)" \
+	"(SELECT round((" AMOUNT(t) " - (" AMOUNT(p) ")) * 100 / nullif(abs(" AMOUNT(p) "), 0), 2)" \
 	" FROM @extschema@.svc_customer_usage p" \
 	" WHERE p.customer_id = t.customer_id AND p.period_type = t.period_type AND p.is_folded" \
 	"  AND p.period_start = @extschema@.svc_period_start(t.period_type, t.period_start - interval '1 microsecond'," \
 	"   (SELECT z.timezone FROM @extschema@.svc_usage_fold z WHERE z.customer_id = t.customer_id)))"
 
 /*
- * Complete roll-ups whose periods have ended by an instant, if everything in them is
- * rolled up, and so many of them: of one customer, or, if that is empty, of those that
- * nobody else has locked.  How many.
+ * Complete roll-ups whose periods have ended by an instant, and by now, if everything in
+ * them is rolled up, and so many of them: of one customer, or, if that is empty, of those
+ * that nobody else has locked.  How many.
  */
 static int64
 complete(const char *customer_id, TimestampTz upto, int32 max_rows)
 {
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
 	Oid			types[5] = {TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID, XID8OID};
-	Datum		values[5] = {TimestampTzGetDatum(upto), svc_cluster(),
+	Datum		values[5] = {TimestampTzGetDatum(Min(upto, svc_clock_now())), svc_cluster(),
 		Int32GetDatum(max_rows), CStringGetTextDatum(customer_id), FullTransactionIdGetDatum(svc_usage_horizon())};
 	bool		one = customer_id[0] != '\0';
 	StringInfoData sql;
@@ -366,11 +372,11 @@ complete(const char *customer_id, TimestampTz upto, int32 max_rows)
 					 "  ORDER BY t.period_end LIMIT $3 FOR NO KEY UPDATE OF t%s)"
 					 " UPDATE @extschema@.svc_customer_usage t SET status = 'complete', change_from_previous = " CHANGE
 					 " FROM due d WHERE t.customer_id = d.customer_id AND t.id = d.id"
-					 " RETURNING t.customer_id::text, t.period_type::text, t.period_end::timestamptz, t.revision::bigint",
+					 " RETURNING t.customer_id::text, t.period_type::text, t.period_start::timestamptz, t.period_end::timestamptz",
 					 one ? "u.customer_id = $4" : "$4 = ''", one ? "t.customer_id = $4" : "$4 = ''",
 					 one ? "" : " SKIP LOCKED");
 	completed = svc_lifecycle_write_once(&deed, sql.data, lengthof(types), types, values, NULL);
-	follow_change(completed);
+	follow_changes(completed);
 	return (int64) completed;
 }
 
@@ -379,37 +385,34 @@ complete(const char *customer_id, TimestampTz upto, int32 max_rows)
  * already: after those of the last statement that were complete before.
  */
 static void
-follow_change(uint64 rows)
+follow_changes(uint64 rows)
 {
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
 	static SvcStatement statement = {
-		"WITH next AS MATERIALIZED (SELECT n.customer_id, n.id FROM unnest($1, $2, $3) d (customer_id, period_type, period_end)"
+		"WITH done AS MATERIALIZED (SELECT * FROM unnest($1, $2, $3, $4) d (customer_id, period_type, period_start, period_end)),"
+		" next AS MATERIALIZED (SELECT n.customer_id, n.id FROM done d"
 		"  JOIN @extschema@.svc_customer_usage n ON n.customer_id = d.customer_id AND n.period_type = d.period_type"
-		"   AND n.period_start = d.period_end AND n.is_folded AND n.status = 'complete')"
+		"   AND n.period_start = d.period_end AND n.is_folded AND n.status = 'complete'"
+		"  WHERE NOT EXISTS (SELECT FROM done o WHERE o.customer_id = n.customer_id AND o.period_type = n.period_type"
+		"   AND o.period_start = n.period_start))"
 		" UPDATE @extschema@.svc_customer_usage t SET change_from_previous = " CHANGE
 		" FROM next n WHERE t.customer_id = n.customer_id AND t.id = n.id"
 		"  AND t.change_from_previous IS DISTINCT FROM " CHANGE,
-		3, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+		4, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	Datum	   *columns[3];
-	Datum		values[3];
-	int			count = 0;
+	Datum	   *columns[4];
+	Datum		values[4];
 	bool		isnull;
 
-	for (int i = 0; i < 3; i++)
-		columns[i] = palloc(Max(rows, 1) * sizeof(Datum));
-	for (uint64 row = 0; row < rows; row++)
-	{
-		if (DatumGetInt64(svc_statement_value(row, 4, &isnull)) < REVISION_COMPLETE_AGAIN)
-			continue;
-		for (int i = 0; i < 3; i++)
-			columns[i][count] = svc_statement_value(row, i + 1, &isnull);
-		count++;
-	}
-	if (count == 0)
+	if (rows == 0)
 		return;
-	values[0] = svc_statement_texts(columns[0], count);
-	values[1] = svc_statement_texts(columns[1], count);
-	values[2] = svc_statement_instants(columns[2], count);
+	for (int i = 0; i < 4; i++)
+	{
+		columns[i] = palloc(rows * sizeof(Datum));
+		for (uint64 row = 0; row < rows; row++)
+			columns[i][row] = svc_statement_value(row, i + 1, &isnull);
+		values[i] = i < 2 ? svc_statement_texts(columns[i], (int) rows) :
+			svc_statement_instants(columns[i], (int) rows);
+	}
 	(void) svc_lifecycle_write(&deed, &statement, values, NULL);
 }

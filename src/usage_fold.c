@@ -29,8 +29,11 @@
  * UPDATE, both in the order of their ids; then roll-ups, which nobody waits for who has
  * them: what completes them skips those that are locked (usage_close.c).  Who is asked
  * to do all customers skips those that somebody else has.  Last, svc_usage_horizon SHARE
- * UPDATE EXCLUSIVE, to move the horizon, and before, to make state for customers that
- * have none: if somebody else has it, neither is done now.
+ * ROW EXCLUSIVE, to move the horizon: if somebody else has it, that is not done now.
+ *
+ * Before, state is made for customers that have none.  Who makes the same row is waited
+ * for, so all customers' is made with that very lock only, and one customer's with
+ * svc_usage_horizon ROW EXCLUSIVE, which conflicts with it.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,8 +76,10 @@ typedef struct Level
 	const char *from;
 } Level;
 
+static void put_last(Datum customer_id);
 static void move_horizon(FullTransactionId to);
 static FullTransactionId first_left(FullTransactionId horizon, FullTransactionId seen);
+static bool may_make_state(bool wait);
 static bool try_lock_horizon(void);
 static Datum find_customers(FullTransactionId horizon, int32 max_customers, int *count);
 static Datum lock_customers(Datum ids, bool wait, int *count);
@@ -141,7 +146,10 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 			if (svc_attempt(fold_batch, &batch, SVC_CUSTOMER, (Datum) 0, each[i]))
 				folded += batch.folded;
 			else
+			{
+				put_last(each[i]);
 				(*failed)++;
+			}
 		}
 	}
 	else
@@ -151,6 +159,18 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 		seen = first_left(batch.horizon, seen);
 	move_horizon(seen);
 	return folded;
+}
+
+/* Who cannot be rolled up now has had its turn. */
+static void
+put_last(Datum customer_id)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_usage_fold SET folded_at = $2 WHERE customer_id = $1", 2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {customer_id, TimestampTzGetDatum(svc_clock_now())};
+
+	svc_statement_run(&statement, values, NULL);
 }
 
 /* ---- which customers ---- */
@@ -210,10 +230,20 @@ first_left(FullTransactionId horizon, FullTransactionId seen)
 static bool
 try_lock_horizon(void)
 {
-	return ConditionalLockRelationOid(svc_catalog_table("svc_usage_horizon"), ShareUpdateExclusiveLock);
+	return ConditionalLockRelationOid(svc_catalog_table("svc_usage_horizon"), ShareRowExclusiveLock);
 }
 
-/* Those with records that are not rolled up, who have waited longest first. */
+/* Waits for who makes it of all customers, or else for nobody. */
+static bool
+may_make_state(bool wait)
+{
+	if (!wait)
+		return try_lock_horizon();
+	LockRelationOid(svc_catalog_table("svc_usage_horizon"), RowExclusiveLock);
+	return true;
+}
+
+/* Those with records that are not rolled up, or a new time zone, who have waited longest first. */
 static Datum
 find_customers(FullTransactionId horizon, int32 max_customers, int *count)
 {
@@ -221,20 +251,18 @@ find_customers(FullTransactionId horizon, int32 max_customers, int *count)
 	Datum		values[4] = {FullTransactionIdGetDatum(horizon), svc_cluster(),
 	FullTransactionIdGetDatum(GetTopFullTransactionId()), Int32GetDatum(max_customers)};
 
-	*count = (int) svc_statement_run_once("SELECT u.customer_id::text FROM @extschema@.svc_usage u"
+	*count = (int) svc_statement_run_once("SELECT u.customer_id::text, f.folded_at FROM @extschema@.svc_usage u"
 										  " LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = u.customer_id"
 										  " WHERE u.xid >= $1 AND (u.xid <> $3 OR u.cluster <> $2)"
 										  "  AND " SVC_USAGE_IS_NEW("u", "f", "$2")
 										  " GROUP BY u.customer_id, f.folded_at"
-										  " ORDER BY f.folded_at NULLS FIRST, u.customer_id LIMIT $4",
+										  " UNION SELECT customer_id::text, folded_at FROM @extschema@.svc_usage_fold WHERE has_moved"
+										  " ORDER BY folded_at NULLS FIRST, customer_id LIMIT $4",
 										  4, types, values, NULL);
 	return texts_of_column(*count);
 }
 
-/*
- * Lock customers and their state, which those get that have none yet: who need not
- * wait for anybody, only if nobody else is making some.
- */
+/* Lock customers and their state, which those get that have none yet. */
 static Datum
 lock_customers(Datum ids, bool wait, int *count)
 {
@@ -256,12 +284,15 @@ lock_customers(Datum ids, bool wait, int *count)
 		" ORDER BY customer_id FOR NO KEY UPDATE", 1, {TEXTARRAYOID}}
 	};
 	Datum		values[2] = {ids, svc_cluster()};
+	uint64		found = svc_statement_run(&customers[wait], values, NULL);
 
-	values[0] = texts_of_column(svc_statement_run(&customers[wait], values, NULL));
-	/* (who is making the same one would be waited for) */
-	if (wait || try_lock_horizon())
-		svc_statement_run(&make, values, NULL);
+	values[0] = texts_of_column(found);
 	*count = (int) svc_statement_run(&state[wait], values, NULL);
+	if (*count < found && may_make_state(wait))
+	{
+		svc_statement_run(&make, values, NULL);
+		*count = (int) svc_statement_run(&state[wait], values, NULL);
+	}
 	return texts_of_column(*count);
 }
 
@@ -376,7 +407,7 @@ fold_sql(void)
 						   "  FROM month GROUP BY customer_id, resource, timezone, start)");
 	svc_rollup_append_writes(&sql, true, "$5");
 	appendStringInfoString(&sql,
-						   ", seen AS (UPDATE @extschema@.svc_usage_fold SET cluster = $2, snapshot = n.s, folded_at = $5"
+						   ", seen AS (UPDATE @extschema@.svc_usage_fold SET cluster = $2, snapshot = n.s, folded_at = $5, has_moved = false"
 						   "  FROM (" SVC_SNAPSHOT_WITH_SELF("$3") ") n WHERE customer_id = ANY ($1))"
 						   " SELECT coalesce(sum(h.records), 0)::bigint, array_agg(h.customer_id::text) FILTER (WHERE h.resource IN (SELECT resource FROM gauge)),"
 						   "  array_agg(h.resource::text) FILTER (WHERE h.resource IN (SELECT resource FROM gauge)),"

@@ -15,6 +15,9 @@
  * A question that begins or ends within an hour whose raw records are purged misses
  * that part of an hour.
  *
+ * A customer that was merged into another has only what was final, the hours of which
+ * are whole, but perhaps not the days and years (merge.c).
+ *
  * Of the last quantity the raw records tell most simply, by the index, as they do of the
  * greatest when what is rolled up has been corrected since.  Where they are purged, which
  * is final, roll-ups tell.  Those that a purge has left there, for they are disputed, do
@@ -28,6 +31,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/tuplestore.h"
 
 #include "amount.h"
@@ -168,19 +172,22 @@ svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id)
 {
 	static SvcStatement statement = {
 		"SELECT coalesce(f.timezone, c.timezone, 'UTC')::text, f.snapshot IS NOT NULL,"
-		"  coalesce(f.purged_until, '-infinity') FROM @extschema@.svc_customer c"
+		"  coalesce(f.purged_until, '-infinity'), c.status = 'merged' FROM @extschema@.svc_customer c"
 		" LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = c.id WHERE c.id = $1",
 		1, {TEXTOID}
 	};
 	bool		isnull;
 	bool		found;
 
+	/* (another may have changed one since our last lock) */
+	AcceptInvalidationMessages();
 	svc_meter_load(NULL);
 	reader->customer_id = customer_id;
 	found = svc_statement_read(&statement, &customer_id, NULL) > 0;
 	reader->zone = svc_period_zone(found ? svc_statement_text(0, 1) : "UTC");
 	reader->is_folded = found && DatumGetBool(svc_statement_value(0, 2, &isnull));
 	reader->purged_until = found ? DatumGetTimestampTz(svc_statement_value(0, 3, &isnull)) : DT_NOBEGIN;
+	reader->is_merged = found && DatumGetBool(svc_statement_value(0, 4, &isnull));
 	if (!TIMESTAMP_NOT_FINITE(reader->purged_until))
 		reader->purged_until = svc_calendar_ceiling(SVC_HOURLY, reader->purged_until, reader->zone);
 }
@@ -248,6 +255,7 @@ static void
 split(Question *question, SvcSpan span)
 {
 	static const SvcPeriod ladder[] = {SVC_HOURLY, SVC_DAILY, SVC_MONTHLY, SVC_YEARLY};
+	int			length = question->reader->is_merged ? 1 : lengthof(ladder);
 	pg_tz	   *zone = question->reader->zone;
 
 	question->piece_count = 0;
@@ -257,7 +265,7 @@ split(Question *question, SvcSpan span)
 		question->edges[0] = span;
 		return;
 	}
-	for (int i = 0; i < lengthof(ladder); i++)
+	for (int i = 0; i < length; i++)
 	{
 		TimestampTz start = ceiling_of(ladder[i], span.start, zone);
 		TimestampTz end = floor_of(ladder[i], span.end, zone);
@@ -278,7 +286,7 @@ split(Question *question, SvcSpan span)
 		}
 		span = (SvcSpan) {start, end};
 	}
-	add_piece(question, SVC_YEARLY, span.start, span.end);
+	add_piece(question, ladder[length - 1], span.start, span.end);
 }
 
 static void
@@ -512,9 +520,13 @@ put_row(ReturnSetInfo *result, const SvcUsageReader *reader, const char *resourc
 {
 	Datum		values[3] = {TimestampTzGetDatum(span.start), TimestampTzGetDatum(span.end)};
 	bool		isnull[3] = {span.start == DT_NOBEGIN, span.end == DT_NOEND};
+	SvcCall		call;
 
+	/* what a row has taken up in memory is free for the next */
+	svc_call_begin_inner(&call);
 	values[2] = svc_usage_read(reader, resource, span.start, span.end, &isnull[2]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+	svc_call_end(&call);
 }
 
 /* Resources that the customer has used, in order. */
@@ -524,16 +536,17 @@ svc_usage_read_resources(const SvcUsageReader *reader)
 	static SvcStatement statement = {
 		"SELECT x.resource::text FROM ("
 		"  SELECT m.resource FROM " SVC_METERS " m JOIN @extschema@.svc_customer_usage u"
-		"    ON u.customer_id = $1 AND u.period_type = 'year' AND u.is_folded"
+		"    ON u.customer_id = $1 AND u.period_type = $3 AND u.is_folded"
 		"   WHERE m.usage_column IS NOT NULL AND to_jsonb(u) ->> m.usage_column IS NOT NULL"
 		"  UNION SELECT k FROM @extschema@.svc_customer_usage u, jsonb_object_keys(u.usage_by_resource) k"
-		"   WHERE u.customer_id = $1 AND u.period_type = 'year' AND u.is_folded"
+		"   WHERE u.customer_id = $1 AND u.period_type = $3 AND u.is_folded"
 		"  UNION SELECT u.resource FROM @extschema@.svc_usage u LEFT JOIN @extschema@.svc_usage_fold f USING (customer_id)"
 		"   WHERE u.customer_id = $1 AND u.xid >= " SVC_USAGE_NEW_FROM("f", "$2") " AND " SVC_USAGE_IS_NEW("u", "f", "$2")
 		" ) x ORDER BY x.resource COLLATE \"C\"",
-		2, {TEXTOID, INT8OID}
+		3, {TEXTOID, INT8OID, TEXTOID}
 	};
-	Datum		values[2] = {reader->customer_id, svc_cluster()};
+	Datum		values[3] = {reader->customer_id, svc_cluster(),
+	CStringGetTextDatum(reader->is_merged ? "hour" : "year")};
 	uint64		rows = svc_statement_read(&statement, values, NULL);
 	List	   *resources = NIL;
 

@@ -23,6 +23,7 @@ typedef struct SvcUsageReader
 	Datum		customer_id;
 	bool		is_folded;		/* is anything rolled up? */
 	pg_tz	   *zone;			/* that it is rolled up in, or would be */
+	bool		is_merged;		/* into another: only what was final is here */
 	TimestampTz purged_until;	/* raw records of hours before are purged; or -infinity */
 } SvcUsageReader;
 

@@ -46,7 +46,9 @@ static void check(SvcRowChange *change);
 static void check_by_hand(SvcRowChange *change);
 static void check_closed(SvcRowChange *change);
 static void reckon_cost(SvcRowChange *change);
+static bool add_costs(SvcRowChange *change, const char **currency, Datum *cost);
 static bool read_figure(SvcRowChange *change, const SvcMeter *meter, Datum *figure);
+pg_noreturn static void report_no_figures(const char *detail);
 
 PG_FUNCTION_INFO_V1(svc_add_figures);
 
@@ -74,6 +76,11 @@ svc_add_figures(PG_FUNCTION_ARGS)
 	Jsonb	   *a;
 	Jsonb	   *b;
 
+	for (int n = 0; n < 2; n++)
+	{
+		if (!PG_ARGISNULL(n) && !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(n)))
+			report_no_figures("One of them is no object.");
+	}
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 	{
 		int			n = PG_ARGISNULL(0) ? 1 : 0;
@@ -99,11 +106,7 @@ svc_add_figures(PG_FUNCTION_ARGS)
 			(void) JsonbIteratorNext(&it, &value, true);
 			other = findJsonbValueFromContainer(turn == 0 ? &a->root : &b->root, JB_FOBJECT, &key);
 			if (value.type != jbvNumeric || (other != NULL && other->type != jbvNumeric))
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("figures must be numbers"),
-						 errdetail("\"%s\" is not.", pnstrdup(key.val.string.val, key.val.string.len)),
-						 errhint("Pass objects of resource to amount.")));
+				report_no_figures(psprintf("\"%s\" is not.", pnstrdup(key.val.string.val, key.val.string.len)));
 			if (other != NULL)
 				value.val.numeric = DatumGetNumeric(svc_amount_add(NumericGetDatum(value.val.numeric),
 																   NumericGetDatum(other->val.numeric)));
@@ -112,6 +115,16 @@ svc_add_figures(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static void
+report_no_figures(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("figures must be numbers"),
+			 errdetail_internal("%s", detail),
+			 errhint("Pass objects of resource to amount.")));
 }
 
 /*
@@ -199,7 +212,9 @@ check(SvcRowChange *change)
 	if (svc_row_new_is(change, &status_column, "finalized") &&
 		(change->is_insert || svc_row_column_differs(change, &status_column)))
 		check_closed(change);
-	reckon_cost(change);
+	/* what is complete keeps the costs of its time */
+	if (svc_row_new_is(change, &status_column, "partial"))
+		reckon_cost(change);
 }
 
 /* What is rolled up from raw records follows from these. */
@@ -244,32 +259,51 @@ check_closed(SvcRowChange *change)
 									"Use svc_finalize_usage(), which closes the customer's usage up to the end of a period.");
 }
 
-/* What the figures cost, of those in one currency: that of the first, or the row's. */
+/*
+ * What the figures cost, of those in one currency: that which the row has, as long as
+ * there is any in that, else that of the first.
+ */
 static void
 reckon_cost(SvcRowChange *change)
 {
 	const char *currency = svc_row_new_text(change, &currency_column);
-	Datum		cost = svc_amount_zero();
+	Datum		cost;
+
+	svc_meter_load(change->fcinfo);
+	if (!add_costs(change, &currency, &cost))
+	{
+		currency = NULL;
+		if (!add_costs(change, &currency, &cost))
+		{
+			svc_row_set(change, &cost_column, (Datum) 0, true);
+			svc_row_set(change, &currency_column, (Datum) 0, true);
+			return;
+		}
+	}
+	svc_row_set(change, &cost_column, cost, false);
+	svc_row_set_text(change, &currency_column, currency);
+}
+
+/* Costs in a currency, or that of the first; false, if there are none. */
+static bool
+add_costs(SvcRowChange *change, const char **currency, Datum *cost)
+{
 	const SvcMeter *meter;
 	bool		any = false;
 
-	svc_meter_load(change->fcinfo);
+	*cost = svc_amount_zero();
 	for (int n = 0; (meter = svc_meter_with_cost(n)) != NULL; n++)
 	{
 		Datum		figure;
 
-		if ((currency != NULL && strcmp(currency, meter->currency) != 0) ||
+		if ((*currency != NULL && strcmp(*currency, meter->currency) != 0) ||
 			!read_figure(change, meter, &figure))
 			continue;
-		currency = meter->currency;
-		cost = svc_amount_add(cost, svc_amount_multiply(figure, meter->unit_cost));
+		*currency = meter->currency;
+		*cost = svc_amount_add(*cost, svc_amount_multiply(figure, meter->unit_cost));
 		any = true;
 	}
-	if (any)
-	{
-		svc_row_set(change, &cost_column, cost, false);
-		svc_row_set_text(change, &currency_column, currency);
-	}
+	return any;
 }
 
 static bool

@@ -7,8 +7,10 @@
  * BEFORE trigger, to the rules here: the customer must exist, the instant be one at
  * which it can have used something, and what the record refers to be there.  Then it
  * is *booked*: at the instant at which it occurred, or, if the customer's usage is
- * final up to a later one (closed_until), at that.  What a meter says is to be
- * consumed, is.
+ * final up to a later one (closed_until), at that.
+ *
+ * What a meter says is to be consumed, is, in an AFTER trigger: a record that ON CONFLICT
+ * discards, for its id or idempotency key is there already, has consumed nothing.
  *
  * A million records are of ten thousand customers: one that has been looked up and
  * locked is remembered until the end of the transaction, as is the lock.
@@ -16,14 +18,15 @@
  * A record is stamped with its transaction, by which the roll-ups tell what is new
  * (usage_fold.c).
  *
- * Idempotency keys are unique by an index.  It cannot be had in a partitioned table,
- * and comes too late where a record consumes: there a key is locked, by an advisory
- * lock, and looked for before.
+ * Idempotency keys are unique by an index.  It cannot be had in a partitioned table:
+ * there a key is locked, by an advisory lock, and looked for before.  The server has room
+ * for so many locks only: a transaction with more keys locks all keys, for which it waits
+ * for everybody else with keys.
  *
  * Locks: svc_usage ROW EXCLUSIVE, as every INSERT, which who changes a meter excludes
  * (meter.c); the customer FOR KEY SHARE, which who closes a period excludes
  * (usage_close.c), so that closed_until cannot move before we commit; the key; then
- * grants, as a consume does.
+ * the record that is corrected, and grants, as a consume does.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,19 +56,24 @@
 #include "direct.h"
 #include "error.h"
 #include "gate.h"
+#include "handover.h"
 #include "lifecycle.h"
 #include "meter.h"
 #include "snapshot.h"
 #include "statement.h"
 #include "usage_row.h"
 
-/* The class of our advisory locks on keys; see membership.c for another. */
+/* The classes of our advisory locks, on a key and on all; see membership.c for another. */
 #define LOCK_CLASS			0x5355	/* "SU" */
+#define LOCK_CLASS_ALL		0x5356
+
+/* A transaction with more of them locks all keys. */
+#define LOCKED_KEYS_MAX		1000
 
 /* What a customer was to get, for messages. */
 #define PURPOSE				"a usage record"
 
-/* So many customers are remembered, and so many keys. */
+/* So many customers are remembered. */
 #define REMEMBERED_MAX		100000
 
 /* settings */
@@ -90,15 +98,19 @@ typedef struct Recorded
 /* What this transaction remembers; NULL: nothing yet. */
 static MemoryContext memory = NULL;
 static HTAB *customers;
-static HTAB *claimed;			/* customer and key, of those that are locked */
+
+/* How many keys this transaction has locked. */
+static int	locked_keys = 0;
 
 static SvcColumn customer_id_column = {"customer_id"};
+static SvcColumn id_column = {"id"};
 static SvcColumn resource_column = {"resource"};
 static SvcColumn quantity_column = {"quantity", NUMERICOID};
 static SvcColumn occurred_at_column = {"occurred_at", TIMESTAMPTZOID};
 static SvcColumn booked_at_column = {"booked_at", TIMESTAMPTZOID};
 static SvcColumn xid_column = {"xid", XID8OID};
 static SvcColumn cluster_column = {"cluster", INT8OID};
+static SvcColumn consumes_column = {"consumes"};
 static SvcColumn overage_column = {"overage", NUMERICOID};
 static SvcColumn subscription_id_column = {"subscription_id"};
 static SvcColumn invoice_id_column = {"invoice_id"};
@@ -112,14 +124,20 @@ static void check_given(SvcRowChange *change, SvcColumn *column);
 static Recorded find_customer(SvcRowChange *change, Datum customer_id);
 static bool look_up_directly(Recorded *entry, Datum customer_id);
 static void look_up_customer(Recorded *entry, Datum customer_id);
-static TimestampTz booking_instant(SvcRowChange *change, const Recorded *customer);
+static void check_instant(SvcRowChange *change, const Recorded *customer);
+static bool is_late(SvcRowChange *change, const Recorded *customer);
+pg_noreturn static void report_late(SvcRowChange *change);
 static void check_references(SvcRowChange *change);
 static void check_reference(SvcRowChange *change, SvcColumn *column, SvcNoun noun);
-static const SvcMeter *find_meter(SvcRowChange *change, Datum resource);
-static bool claim_key(SvcRowChange *change, Datum customer_id, Datum key);
+static bool check_correction(SvcRowChange *change, const char **consumes);
+static bool is_repetition(SvcRowChange *change);
+static void lock_key(Datum customer_id, Datum key);
 static bool is_recorded(SvcRowChange *change, Datum customer_id, Datum key);
-static void refuse_duplicate(SvcRowChange *change, Datum customer_id, Datum key);
-static void consume(SvcRowChange *change, const SvcMeter *meter, Datum customer_id);
+static const SvcMeter *meter_of(SvcRowChange *change);
+static Datum amount_to_consume(SvcRowChange *change);
+static void lessen_overage(SvcRowChange *change, Datum amount);
+static void consume(SvcRowChange *change, Datum amount);
+static void note(SvcRowChange *change, Datum overage, bool consumed);
 static void remember(void);
 static HTAB *make_table(const char *name, Size entry_size);
 static TextKey key_of(const char *bytes, int length);
@@ -128,6 +146,8 @@ static int	compare_keys(const void *a, const void *b, Size size);
 static void *copy_key(void *to, const void *from, Size size);
 static void forget_at_end(XactEvent event, void *arg);
 static void forget_at_rollback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
+
+PG_FUNCTION_INFO_V1(svc_usage_consume);
 
 void
 svc_usage_row_init(void)
@@ -152,11 +172,11 @@ static void
 check(SvcRowChange *change)
 {
 	Recorded	customer;
-	const SvcMeter *meter;
-	Datum		customer_id;
+	const char *consumes;
 	Datum		key;
 	bool		isnull;
-	bool		has_key;
+	bool		late;
+	bool		too_late;
 
 	if (!change->is_insert)
 	{
@@ -169,24 +189,37 @@ check(SvcRowChange *change)
 	check_given(change, &quantity_column);
 	check_given(change, &occurred_at_column);
 	svc_check_amount(svc_row_new(change, &quantity_column, &isnull), "quantity");
+	svc_check_id(svc_row_new(change, &resource_column, &isnull), "resource");
+	key = svc_row_new(change, &key_column, &isnull);
+	if (!isnull)
+		svc_check_id(key, "idempotency key");
 
-	customer_id = svc_row_new(change, &customer_id_column, &isnull);
-	customer = find_customer(change, customer_id);
-	meter = find_meter(change, svc_row_new(change, &resource_column, &isnull));
-	svc_row_set(change, &booked_at_column,
-				TimestampTzGetDatum(booking_instant(change, &customer)), false);
+	customer = find_customer(change, svc_row_new(change, &customer_id_column, &isnull));
+	check_instant(change, &customer);
+	late = is_late(change, &customer);
+	too_late = late && svc_late_usage == SVC_LATE_REJECT;
+	/* who repeats what is recorded is told so, whatever has been closed meanwhile */
+	if ((change->rel->rd_rel->relispartition || too_late) && is_repetition(change))
+	{
+		change->suppressed = true;
+		return;
+	}
+	if (too_late)
+		report_late(change);
+	svc_row_set(change, &booked_at_column, late ? TimestampTzGetDatum(customer.closed_until) :
+				svc_row_new(change, &occurred_at_column, &isnull), false);
 	svc_row_set(change, &xid_column, FullTransactionIdGetDatum(GetTopFullTransactionId()), false);
 	svc_row_set(change, &cluster_column, svc_cluster(), false);
 	svc_row_set(change, &overage_column, (Datum) 0, true);
 	check_references(change);
+	if (!check_correction(change, &consumes))
+	{
+		const SvcMeter *meter = meter_of(change);
 
-	key = svc_row_new(change, &key_column, &isnull);
-	has_key = !isnull;
-	if (has_key && (change->rel->rd_rel->relispartition || meter != NULL) &&
-		!claim_key(change, customer_id, key))
-		return;
-	if (meter != NULL)
-		consume(change, meter, customer_id);
+		consumes = meter == NULL ? NULL : meter->entitlement_code;
+	}
+	svc_row_set(change, &consumes_column, consumes != NULL ? CStringGetTextDatum(consumes) : (Datum) 0,
+				consumes == NULL);
 }
 
 /* What is billed is billed with an invoice. */
@@ -321,12 +354,8 @@ look_up_customer(Recorded *entry, Datum customer_id)
 	entry->closed_until = DatumGetTimestampTz(svc_statement_value(0, 2, &isnull));
 }
 
-/*
- * When a record counts.  What is closed does not change: what is recorded about it
- * later counts from where it ends on.
- */
-static TimestampTz
-booking_instant(SvcRowChange *change, const Recorded *customer)
+static void
+check_instant(SvcRowChange *change, const Recorded *customer)
 {
 	bool		isnull;
 	TimestampTz at = DatumGetTimestampTz(svc_row_new(change, &occurred_at_column, &isnull));
@@ -347,7 +376,8 @@ booking_instant(SvcRowChange *change, const Recorded *customer)
 						   svc_row_new_text(change, &resource_column), timestamptz_to_str(at),
 						   svc_usage_future_limit),
 				 errhint("Correct the clock that the instant is of, or raise svc.usage_future_limit.")));
-	if (at < customer->created_at)
+	/* (it may have been created after our transaction has begun) */
+	if (at < customer->created_at && at < svc_clock_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("usage cannot have occurred before the customer was there"),
@@ -355,17 +385,33 @@ booking_instant(SvcRowChange *change, const Recorded *customer)
 						   svc_row_new_text(change, &resource_column),
 						   svc_row_new_text(change, &customer_id_column), timestamptz_to_str(at)),
 				 errhint("If the customer is older than its row, set created_at of the customer.")));
-	if (at >= customer->closed_until)
-		return at;
-	if (svc_late_usage == SVC_LATE_REJECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_SVC_USAGE_CLOSED),
-				 errmsg("usage of customer \"%s\" is final up to a later instant",
-						svc_row_new_text(change, &customer_id_column)),
-				 errdetail("%s was recorded for %s.", svc_row_new_text(change, &resource_column),
-						   timestamptz_to_str(at)),
-				 errhint("With svc.late_usage = adjust, it counts from where the final periods end on.")));
-	return customer->closed_until;
+}
+
+/*
+ * Is its period final?  What is closed does not change: what is recorded about it later
+ * counts from where it ends on.
+ */
+static bool
+is_late(SvcRowChange *change, const Recorded *customer)
+{
+	bool		isnull;
+
+	return DatumGetTimestampTz(svc_row_new(change, &occurred_at_column, &isnull)) < customer->closed_until;
+}
+
+static void
+report_late(SvcRowChange *change)
+{
+	bool		isnull;
+	TimestampTz at = DatumGetTimestampTz(svc_row_new(change, &occurred_at_column, &isnull));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_SVC_USAGE_CLOSED),
+			 errmsg("usage of customer \"%s\" is final up to a later instant",
+					svc_row_new_text(change, &customer_id_column)),
+			 errdetail("%s was recorded for %s.", svc_row_new_text(change, &resource_column),
+					   timestamptz_to_str(at)),
+			 errhint("With svc.late_usage = adjust, it counts from where the final periods end on.")));
 }
 
 /* ---- what a record refers to ---- */
@@ -394,104 +440,105 @@ check_reference(SvcRowChange *change, SvcColumn *column, SvcNoun noun)
 	svc_call_end(&call);
 }
 
-/* ---- meters ---- */
-
-/* The meter of a resource, if its records consume something. */
-static const SvcMeter *
-find_meter(SvcRowChange *change, Datum resource)
-{
-	text	   *name = DatumGetTextPP(resource);
-	const SvcMeter *meter;
-
-	svc_meter_load(change->fcinfo);
-	meter = svc_meter_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	return meter == NULL || meter->entitlement_code == NULL ? NULL : meter;
-}
-
 /*
- * Consume what a record is worth, or refuse it, as the meter says.  A negative
- * quantity gives back what was used, as far as it still counts as used.
- */
-static void
-consume(SvcRowChange *change, const SvcMeter *meter, Datum customer_id)
-{
-	bool		isnull;
-	Datum		quantity = svc_row_new(change, &quantity_column, &isnull);
-	SvcRequest	request = {.customer_id = customer_id};
-	Datum		overage;
-	Datum		answer;
-	SvcCall		call;
-
-	(void) svc_row_new(change, &adjusts_id_column, &isnull);
-	request.amount = meter->aggregation != SVC_COUNT || !isnull ? quantity :
-		svc_amount_from(svc_amount_sign(quantity) < 0 ? -1 : 1);
-	if (svc_amount_sign(request.amount) == 0)
-		return;
-	request.code = CStringGetTextDatum(meter->entitlement_code);
-	request.instant.at = svc_clock_now();
-	request.mode = svc_amount_sign(request.amount) < 0 ? SVC_CAP :
-		meter->overflows ? SVC_OVERFLOW : SVC_REJECT;
-
-	svc_call_begin(&call, change->fcinfo);
-	answer = svc_consume_run(&request, svc_consume_answer_type());
-	if (request.mode == SVC_REJECT && !svc_consume_is_allowed(answer))
-		svc_consume_report_denied(&request, answer);
-	/* (who has nothing at all is denied even what has happened already) */
-	overage = request.mode != SVC_OVERFLOW ? svc_amount_zero() :
-		svc_consume_is_allowed(answer) ? svc_consume_overage(answer) : request.amount;
-	overage = svc_call_keep(&call, overage);
-	svc_call_end(&call);
-	if (svc_amount_sign(overage) > 0)
-		svc_row_set(change, &overage_column, overage, false);
-}
-
-/* ---- keys that no index watches over ---- */
-
-/*
- * Lock a customer's key, until the end of the transaction, and refuse a record with
- * one that is there.  A repetition by svc_record_usage() is suppressed: false.
+ * Is it a correction?  Then it is of a record of the same resource, when that occurred,
+ * and consumes what that has consumed, or gives it back.
  */
 static bool
-claim_key(SvcRowChange *change, Datum customer_id, Datum key)
+check_correction(SvcRowChange *change, const char **consumes)
 {
-	StringInfoData both;
-	TextKey		hashed;
-	uint32		hash;
-	bool		found;
-	LOCKTAG		tag;
+	/* (one of a record that is purged stands for itself) */
+	static SvcStatement statement = {
+		"SELECT u.resource = $3, u.occurred_at = $4, u.consumes::text,"
+		"  EXISTS (SELECT FROM @extschema@.svc_usage o WHERE o.customer_id = u.customer_id AND o.id = u.adjusts_id)"
+		" FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.id = $2",
+		4, {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	bool		isnull;
+	Datum		values[4];
+	const char *wrong;
+	SvcCall		call;
 
-	/* (no text has a zero byte) */
-	initStringInfo(&both);
-	appendStringInfo(&both, "%s", TextDatumGetCString(customer_id));
-	appendStringInfoChar(&both, '\0');
-	appendStringInfo(&both, "%s", TextDatumGetCString(key));
-	hash = hash_bytes((const unsigned char *) both.data, both.len);
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, hash, 2);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-
-	remember();
-	hashed = (TextKey) {both.data, both.len};
-	/* a row of this very statement cannot be seen yet */
-	found = hash_search(claimed, &hashed, HASH_FIND, NULL) != NULL;
-	if (!found)
-		found = is_recorded(change, customer_id, key);
-	if (found)
-	{
-		if (!svc_lifecycle_by_function(change))
-			refuse_duplicate(change, customer_id, key);
-		change->suppressed = true;
+	values[1] = svc_row_new(change, &adjusts_id_column, &isnull);
+	if (isnull)
 		return false;
-	}
-	remember();
-	if (hash_get_num_entries(claimed) < REMEMBERED_MAX)
-	{
-		hashed = key_of(both.data, both.len);
-		(void) hash_search(claimed, &hashed, HASH_ENTER, NULL);
-	}
+	values[0] = svc_row_new(change, &customer_id_column, &isnull);
+	values[2] = svc_row_new(change, &resource_column, &isnull);
+	values[3] = svc_row_new(change, &occurred_at_column, &isnull);
+
+	svc_call_begin(&call, change->fcinfo);
+	svc_statement_run(&statement, values, NULL);
+	wrong = !DatumGetBool(svc_statement_value(0, 1, &isnull)) ? "That is of another resource." :
+		!DatumGetBool(svc_statement_value(0, 2, &isnull)) ? "That occurred at another instant." :
+		DatumGetBool(svc_statement_value(0, 4, &isnull)) ? "That is a correction itself." : NULL;
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("a usage record cannot correct record \"%s\"", TextDatumGetCString(values[1])),
+				 errdetail_internal("%s", wrong),
+				 errhint("svc_adjust_usage() makes a correction of a record.")));
+	(void) svc_statement_value(0, 3, &isnull);
+	*consumes = isnull ? NULL : TextDatumGetCString(svc_call_keep(&call, svc_statement_value(0, 3, &isnull)));
+	svc_call_end(&call);
 	return true;
 }
 
-/* Also by a transaction that has committed after our snapshot. */
+/* ---- keys ---- */
+
+/*
+ * Is there a record with its key?  Then svc_record_usage() repeats it, and anything else
+ * is refused.  In a partitioned table the key is locked until the end of the transaction.
+ */
+static bool
+is_repetition(SvcRowChange *change)
+{
+	bool		isnull;
+	Datum		customer_id = svc_row_new(change, &customer_id_column, &isnull);
+	Datum		key = svc_row_new(change, &key_column, &isnull);
+
+	if (isnull)
+		return false;
+	if (change->rel->rd_rel->relispartition)
+		lock_key(customer_id, key);
+	if (!is_recorded(change, customer_id, key))
+		return false;
+	if (!svc_lifecycle_by_function(change))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("there is a usage record with this idempotency key"),
+				 errdetail("Customer \"%s\" has one with key \"%s\".", TextDatumGetCString(customer_id),
+						   TextDatumGetCString(key)),
+				 errhint("svc_record_usage() answers a repetition with the id of the first.")));
+	return true;
+}
+
+/*
+ * Two transactions that lock all keys at the same time, each after some keys, wait for
+ * each other: one of them fails with 40P01.
+ */
+static void
+lock_key(Datum customer_id, Datum key)
+{
+	bool		all = locked_keys >= LOCKED_KEYS_MAX;
+	StringInfoData both;
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS_ALL, 0, 2);
+	(void) LockAcquire(&tag, all ? ExclusiveLock : ShareLock, false, false);
+	if (all)
+		return;
+	/* (no text has a zero byte) */
+	initStringInfo(&both);
+	appendStringInfoString(&both, TextDatumGetCString(customer_id));
+	appendStringInfoChar(&both, '\0');
+	appendStringInfoString(&both, TextDatumGetCString(key));
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS,
+						 hash_bytes((const unsigned char *) both.data, both.len), 2);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	locked_keys++;
+}
+
+/* Also by a transaction that has committed after our snapshot, and by this very statement. */
 static bool
 is_recorded(SvcRowChange *change, Datum customer_id, Datum key)
 {
@@ -503,21 +550,144 @@ is_recorded(SvcRowChange *change, Datum customer_id, Datum key)
 	SvcCall		call;
 	bool		found;
 
+	CommandCounterIncrement();
 	svc_call_begin(&call, change->fcinfo);
 	found = svc_statement_read_latest(&statement, values) > 0;
 	svc_call_end(&call);
 	return found;
 }
 
-static void
-refuse_duplicate(SvcRowChange *change, Datum customer_id, Datum key)
+/* ---- what a record consumes ---- */
+
+/* The meter of its resource, or NULL; stays as long as no other is looked for. */
+static const SvcMeter *
+meter_of(SvcRowChange *change)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
-			 errmsg("there is a usage record with this idempotency key"),
-			 errdetail("Customer \"%s\" has one with key \"%s\".", TextDatumGetCString(customer_id),
-					   TextDatumGetCString(key)),
-			 errhint("svc_record_usage() answers a repetition with the id of the first.")));
+	bool		isnull;
+	text	   *resource = DatumGetTextPP(svc_row_new(change, &resource_column, &isnull));
+
+	svc_meter_load(change->fcinfo);
+	return svc_meter_find(VARDATA_ANY(resource), VARSIZE_ANY_EXHDR(resource));
+}
+
+/*
+ * svc_usage_consume(): AFTER INSERT, each row that consumes something or is a correction.
+ *
+ * It consumes what it is worth, or is refused, as the meter says.  A negative quantity
+ * gives back what was used, as far as it still counts as used.
+ */
+Datum
+svc_usage_consume(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	SvcRowChange *change;
+	Datum		amount;
+	SvcCall		call;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("svc_usage_consume() must be called as a trigger of svc"),
+				 errdetail("It is for AFTER INSERT of svc_usage, for each row."),
+				 errhint("svc_install() makes the triggers that svc needs.")));
+	change = svc_row_open(trigger->tg_relation, SVC_USAGE, NULL, trigger->tg_trigtuple);
+	if (svc_handover_take_restored(change))
+		return PointerGetDatum(NULL);
+	change->fcinfo = fcinfo;
+
+	svc_call_begin(&call, fcinfo);
+	amount = amount_to_consume(change);
+	if (svc_amount_sign(amount) < 0)
+		lessen_overage(change, amount);
+	if (svc_amount_sign(amount) != 0)
+		consume(change, amount);
+	svc_call_end(&call);
+	return PointerGetDatum(NULL);
+}
+
+/* A record that is counted is one, a correction its quantity. */
+static Datum
+amount_to_consume(SvcRowChange *change)
+{
+	bool		isnull;
+	Datum		quantity = svc_row_new(change, &quantity_column, &isnull);
+	const SvcMeter *meter = meter_of(change);
+
+	(void) svc_row_new(change, &adjusts_id_column, &isnull);
+	return meter == NULL || meter->aggregation != SVC_COUNT || !isnull ? quantity :
+		svc_amount_from(svc_amount_sign(quantity) < 0 ? -1 : 1);
+}
+
+/* What is taken back of a record is what it was over, first. */
+static void
+lessen_overage(SvcRowChange *change, Datum amount)
+{
+	static SvcStatement lock = {
+		"SELECT FROM @extschema@.svc_usage WHERE customer_id = $1 AND id = $2 FOR NO KEY UPDATE", 2, {TEXTOID, TEXTOID}
+	};
+	static SvcStatement read = {
+		"SELECT -least(sum(overage), -$3) FROM @extschema@.svc_usage WHERE customer_id = $1 AND (id = $2 OR adjusts_id = $2)"
+		" HAVING sum(overage) > 0",
+		3, {TEXTOID, TEXTOID, NUMERICOID}
+	};
+	Datum		values[3] = {0, 0, amount};
+	bool		isnull;
+
+	values[1] = svc_row_new(change, &adjusts_id_column, &isnull);
+	if (isnull)
+		return;
+	values[0] = svc_row_new(change, &customer_id_column, &isnull);
+	svc_statement_run(&lock, values, NULL);
+	if (svc_statement_run(&read, values, NULL) > 0)
+		note(change, svc_statement_value(0, 1, &isnull), true);
+}
+
+/* Consume an amount, or give it back. */
+static void
+consume(SvcRowChange *change, Datum amount)
+{
+	const SvcMeter *meter = meter_of(change);
+	bool		isnull;
+	SvcRequest	request = {.customer_id = svc_row_new(change, &customer_id_column, &isnull),
+	.amount = amount, .instant.at = svc_clock_now()};
+	Datum		answer;
+	Datum		overage;
+
+	request.code = svc_row_new(change, &consumes_column, &isnull);
+	if (isnull)
+		return;
+	request.mode = svc_amount_sign(amount) < 0 ? SVC_CAP :
+		meter != NULL && meter->overflows ? SVC_OVERFLOW : SVC_REJECT;
+	answer = svc_consume_run(&request, svc_consume_answer_type());
+	if (svc_consume_is_allowed(answer))
+	{
+		overage = svc_consume_overage(answer);
+		if (request.mode == SVC_OVERFLOW && svc_amount_sign(overage) > 0)
+			note(change, overage, true);
+	}
+	else if (request.mode == SVC_REJECT)
+		svc_consume_report_denied(&request, answer);
+	/* (who has nothing at all is denied even what has happened already) */
+	else if (request.mode == SVC_OVERFLOW)
+		note(change, amount, false);
+}
+
+/* Write down what was not covered, and whether something has been consumed. */
+static void
+note(SvcRowChange *change, Datum overage, bool consumed)
+{
+	static SvcStatement statement = {
+		"UPDATE @extschema@.svc_usage SET overage = $4, consumes = CASE WHEN $5 THEN consumes END"
+		" WHERE customer_id = $1 AND id = $2 AND occurred_at = $3",
+		5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, BOOLOID}
+	};
+	bool		isnull;
+	Datum		values[5] = {svc_row_new(change, &customer_id_column, &isnull),
+		svc_row_new(change, &id_column, &isnull), svc_row_new(change, &occurred_at_column, &isnull),
+	overage, BoolGetDatum(consumed)};
+
+	(void) svc_lifecycle_rewrite(&statement, values, NULL);
 }
 
 /* ---- what is remembered ---- */
@@ -529,7 +699,6 @@ remember(void)
 		return;
 	memory = AllocSetContextCreate(TopTransactionContext, "svc usage records", ALLOCSET_DEFAULT_SIZES);
 	customers = make_table("svc customers of usage", sizeof(Recorded));
-	claimed = make_table("svc keys of usage", sizeof(TextKey));
 }
 
 static HTAB *
@@ -578,9 +747,11 @@ copy_key(void *to, const void *from, Size size)
 static void
 forget_at_end(XactEvent event, void *arg)
 {
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
 	/* (its memory goes with the transaction's) */
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		memory = NULL;
+	memory = NULL;
+	locked_keys = 0;
 }
 
 /* The locks of a subtransaction end with it. */

@@ -110,6 +110,18 @@ static SvcStatement usage = {
 	2, {TEXTOID, INT8OID}
 };
 
+/* Records of what is final that no roll-up has: there must be none. */
+static SvcStatement missed = {
+	"SELECT u.customer_id::text, u.id::text, 'booked_at, of a period that was final before it was rolled up',"
+	"  u.booked_at::text, c.closed_until::text"
+	" FROM @extschema@.svc_customer c JOIN @extschema@.svc_usage_fold f ON f.customer_id = c.id"
+	"  JOIN @extschema@.svc_usage u ON u.customer_id = c.id AND u.xid >= " SVC_USAGE_NEW_FROM("f", "$2")
+	"   AND u.booked_at < c.closed_until AND " SVC_USAGE_IS_NEW("u", "f", "$2")
+	" WHERE $1 IS NULL OR c.id = $1"
+	" ORDER BY u.customer_id COLLATE \"C\", u.id COLLATE \"C\"",
+	2, {TEXTOID, INT8OID}
+};
+
 static void put_rows(ReturnSetInfo *result, SvcStatement *statement, Datum *values, const bool *isnull);
 
 PG_FUNCTION_INFO_V1(svc_verify);
@@ -134,6 +146,7 @@ svc_verify(PG_FUNCTION_ARGS)
 	svc_call_begin(&call, fcinfo);
 	put_rows(result, &entitlements, values, isnull);
 	put_rows(result, &usage, values, isnull);
+	put_rows(result, &missed, values, isnull);
 	svc_call_end(&call);
 	return (Datum) 0;
 }

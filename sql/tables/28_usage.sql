@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_usage (
     xid xid8 NOT NULL,
     cluster bigint NOT NULL,
     quantity numeric NOT NULL CHECK (quantity > '-Infinity' AND quantity < 'Infinity'),
+    consumes text COLLATE "C",
     overage numeric,
     resource text COLLATE "C" NOT NULL CHECK (length(resource) BETWEEN 1 AND 255),
     subscription_id text COLLATE "C",
@@ -44,6 +45,8 @@ CREATE INDEX IF NOT EXISTS svc_usage_invoice
     ON @schema@.svc_usage (customer_id, invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS svc_usage_adjusts
     ON @schema@.svc_usage (customer_id, adjusts_id) WHERE adjusts_id IS NOT NULL;
+CREATE OR REPLACE TRIGGER zzz_svc_consume AFTER INSERT ON @schema@.svc_usage
+    FOR EACH ROW WHEN (NEW.consumes IS NOT NULL OR NEW.adjusts_id IS NOT NULL) EXECUTE FUNCTION @schema@.svc_usage_consume();
 
 COMMENT ON TABLE @schema@.svc_usage IS 'Raw records of usage.';
 COMMENT ON COLUMN @schema@.svc_usage.revision IS 'Number of the record''s last event, 0 while it has none: a new record is quiet; set by svc.';
@@ -52,7 +55,8 @@ COMMENT ON COLUMN @schema@.svc_usage.booked_at IS 'When it counts: occurred_at, 
 COMMENT ON COLUMN @schema@.svc_usage.xid IS 'The transaction that has recorded it, by which roll-ups know what is new; set by svc, as is cluster.';
 COMMENT ON COLUMN @schema@.svc_usage.cluster IS 'System identifier of the installation that xid is of.';
 COMMENT ON COLUMN @schema@.svc_usage.quantity IS 'In the unit of the resource; negative in a correction.';
-COMMENT ON COLUMN @schema@.svc_usage.overage IS 'How much of the quantity the meter''s entitlement did not cover; null: all was covered, or the meter has none; set by svc.';
+COMMENT ON COLUMN @schema@.svc_usage.consumes IS 'Code of the entitlement that it has consumed, as the meter said when it was recorded; null: nothing; set by svc.';
+COMMENT ON COLUMN @schema@.svc_usage.overage IS 'How much of the quantity the meter''s entitlement did not cover; null: all was covered, or the meter has none; negative in a correction that lessens it; set by svc, after the row is there.';
 COMMENT ON COLUMN @schema@.svc_usage.adjusts_id IS 'The record that this one corrects.';
 COMMENT ON COLUMN @schema@.svc_usage.reason IS 'Why it corrects.';
 
@@ -72,6 +76,8 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_meter (
 );
 CREATE OR REPLACE TRIGGER zzz_svc_meter BEFORE INSERT OR UPDATE OR DELETE ON @schema@.svc_meter
     FOR EACH ROW EXECUTE FUNCTION @schema@.svc_meter_change();
+CREATE OR REPLACE TRIGGER zzz_svc_truncate BEFORE TRUNCATE ON @schema@.svc_meter
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.svc_append_only();
 
 COMMENT ON TABLE @schema@.svc_meter IS 'How resources are metered; one without a row here is summed up.';
 COMMENT ON COLUMN @schema@.svc_meter.aggregation IS 'What a period''s figure is: sum of the quantities, count of the records, greatest or last quantity.';
@@ -88,10 +94,12 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_usage_fold (
     snapshot pg_snapshot,
     timezone text NOT NULL,
     folded_at timestamptz,
+    has_moved boolean NOT NULL DEFAULT false,
     purged_until timestamptz,
     to_mark_from timestamptz
 ) WITH (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS svc_usage_fold_to_mark ON @schema@.svc_usage_fold (customer_id) WHERE to_mark_from IS NOT NULL;
+CREATE INDEX IF NOT EXISTS svc_usage_fold_moved ON @schema@.svc_usage_fold (customer_id) WHERE has_moved;
 -- (one row: before which transaction all usage of all customers is rolled up)
 CREATE TABLE IF NOT EXISTS @schema@.svc_usage_horizon (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -38,7 +38,7 @@ BEGIN
     VALUES (c, 'x', 'calls', amount, 'x', 'x', 'key', '2020-01-01Z');
     PERFORM svc_record_usage(c, 'calls', 1, '2020-01-02Z', 'key of ' || c);
     INSERT INTO svc_usage (customer_id, id, resource, quantity, adjusts_id, occurred_at)
-    VALUES (c, 'correction of ' || c, 'calls', -1, 'x', '2020-01-03Z');
+    VALUES (c, 'correction of ' || c, 'calls', -1, 'x', '2020-01-01Z');
 END $$;
 -- the sums that merging must not change
 CREATE TEMP VIEW sums AS

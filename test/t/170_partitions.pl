@@ -1,7 +1,8 @@
 # Monthly partitions of the raw records, as README makes them: everything works as in
 # one table, idempotency keys included, and a month can be dropped when it is final.
 #
-# The statements are those of README, which so cannot be wrong.
+# The statements are those of README, which so cannot be wrong, with what it says of
+# version 4.
 
 use strict;
 use warnings;
@@ -29,7 +30,6 @@ if ($version eq '')
 	plan skip_all => 'pg_partman is not installed';
 }
 note "pg_partman $version";
-# version 4 wants to be told that partitions are the server's own
 $recipe =~ s/(p_interval := '1 month')/$1, p_type := 'native'/ if $version =~ /^4/;
 
 $node->safe_psql('postgres', q{
@@ -77,6 +77,19 @@ my @clients = map {
 } 0, 20, 40, 60, 80, 1, 21, 41;
 $_->finish for @clients;
 is(sql(q{SELECT count(*), count(DISTINCT idempotency_key) FROM svc_usage WHERE idempotency_key LIKE 'race %'}), '50|50', 'who races with the same key records it once');
+
+# a load with many keys does not take up all locks of the server
+is(sql(q{BEGIN;
+	INSERT INTO svc_usage (customer_id, resource, quantity, idempotency_key) SELECT 'c2', 'load', 1, 'load ' || n FROM generate_series(1, 2000) n;
+	SELECT count(*) < 1100 FROM pg_locks WHERE locktype = 'advisory'; COMMIT}), 't', 'a load with many keys locks them all at once');
+like(refusal(q{INSERT INTO svc_usage (customer_id, resource, quantity, idempotency_key) SELECT 'c2', 'load', 1, 'again ' || least(n, 1500) FROM generate_series(1, 1501) n}),
+	qr/23505/, 'and lets none in twice');
+
+# what consumes, does so in partitions: once, and not if it is discarded
+is(sql(q{SELECT svc_set_meter('renders', entitlement_code => 'credits'), svc_grant_entitlement('c1', 'credits', 10, id => 'g');
+	INSERT INTO svc_usage (customer_id, id, resource, quantity, occurred_at) SELECT 'c1', 'x', 'renders', 4, date_trunc('month', now()) FROM generate_series(1, 2) ON CONFLICT DO NOTHING;
+	SELECT svc_record_usage('c1', 'renders', 1, idempotency_key => 'x') = svc_record_usage('c1', 'renders', 1, idempotency_key => 'x'), used_amount FROM svc_entitlement WHERE id = 'g';
+	SELECT used_amount FROM svc_entitlement WHERE id = 'g'}) =~ s/^.*\n//sr, '5', 'a record in a partition consumes once');
 
 # ---- the rest works as in one table ----
 
