@@ -67,7 +67,7 @@ CREATE FUNCTION svc_aggregate_usage(customer_id text DEFAULT NULL, upto timestam
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_aggregate_usage';
 COMMENT ON FUNCTION svc_aggregate_usage(text, timestamptz) IS
-'Rolls up what usage is new since the last time, of a customer or of all (null), to hours, days, weeks, months, quarters and years of the customer''s time zone, and completes periods that have ended by upto (null is the start of the transaction); returns the number of records. Records that commit late are not missed, none is counted twice; what this transaction has recorded comes next time. Of all customers, those that somebody else is rolling up are skipped. Raises SV008 for an unknown customer. Locks customers FOR KEY SHARE and their rows of svc_usage_fold; recorders do not wait.';
+'Rolls up what usage is new since the last time, of a customer or of all (null), to hours, days, weeks, months, quarters and years of the customer''s time zone, and completes periods that have ended by upto (null, or what is later, is the start of the transaction); returns the number of records. Records that commit late are not missed, none is counted twice; what this transaction has recorded comes next time. Of all customers, those that somebody else is rolling up are skipped. Raises SV008 for an unknown customer. Locks customers FOR KEY SHARE and their rows of svc_usage_fold; recorders do not wait.';
 
 CREATE FUNCTION svc_finalize_usage(customer_id text, period_type text, at timestamptz, reason text DEFAULT NULL) RETURNS timestamptz
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -79,7 +79,7 @@ CREATE FUNCTION svc_purge_usage(before timestamptz) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_purge_usage';
 COMMENT ON FUNCTION svc_purge_usage(timestamptz) IS
-'Deletes raw records that count before an instant and are of what is final, and returns their number; disputed ones stay. Roll-ups and what is summed up from them stay. An idempotency key goes with its record. Raises 22004 for null. Locks the rows.';
+'Deletes raw records that count before an instant, are of what is final and rolled up, and returns their number; disputed ones stay. Roll-ups and what is summed up from them stay. An idempotency key goes with its record. Raises 22004 for null. Locks the rows.';
 
 CREATE FUNCTION svc_get_usage(
     customer_id text, resource text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, granularity text DEFAULT NULL,
@@ -115,4 +115,4 @@ RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_record_usage_batch';
 COMMENT ON FUNCTION svc_record_usage_batch(jsonb, boolean) IS
-'Stores raw usage records, up to 100000, and returns a row for each item, in order: outcome recorded, repeated (its idempotency key was used before for the same; usage_id is of that record) or refused, with sqlstate and message. items: an array of objects with customer_id, resource, quantity (1), at (the start of the transaction), idempotency_key, metadata and subscription_id, as the arguments of svc_record_usage. all_or_nothing: the first item that cannot be recorded raises its error. Raises 22004 for null, 22023 for what is no array, 54000 for too many items. Locks as svc_record_usage does.';
+'Stores raw usage records, up to 100000, and returns a row for each item, in order: outcome recorded, repeated (its idempotency key was used before for the same; usage_id is of that record) or refused, with sqlstate and message. items: an array of objects with customer_id, resource, quantity (1), at (a timestamptz as a string, which should name its time zone; the start of the transaction), idempotency_key, metadata and subscription_id, as the arguments of svc_record_usage. all_or_nothing: the first item that cannot be recorded raises its error. Raises 22004 for null, 22023 for what is no array, 54000 for too many items. Locks as svc_record_usage does.';

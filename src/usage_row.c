@@ -9,8 +9,7 @@
  * is *booked*: at the instant at which it occurred, or, if the customer's usage is
  * final up to a later one (closed_until), at that.
  *
- * What a meter says is to be consumed, is, in an AFTER trigger: a record that ON CONFLICT
- * discards, for its id or idempotency key is there already, has consumed nothing.
+ * What it consumes is written down, for usage_consume.c.
  *
  * A million records are of ten thousand customers: one that has been looked up and
  * locked is remembered until the end of the transaction, as is the lock.
@@ -25,8 +24,8 @@
  *
  * Locks: svc_usage ROW EXCLUSIVE, as every INSERT, which who changes a meter excludes
  * (meter.c); the customer FOR KEY SHARE, which who closes a period excludes
- * (usage_close.c), so that closed_until cannot move before we commit; the key; then
- * the record that is corrected, and grants, as a consume does.
+ * (usage_close.c), so that closed_until cannot move before we commit; the key; what
+ * the record refers to, FOR KEY SHARE.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,16 +46,13 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-#include "amount.h"
 #include "argument.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
-#include "consume.h"
 #include "direct.h"
 #include "error.h"
 #include "gate.h"
-#include "handover.h"
 #include "lifecycle.h"
 #include "meter.h"
 #include "snapshot.h"
@@ -103,7 +99,6 @@ static HTAB *customers;
 static int	locked_keys = 0;
 
 static SvcColumn customer_id_column = {"customer_id"};
-static SvcColumn id_column = {"id"};
 static SvcColumn resource_column = {"resource"};
 static SvcColumn quantity_column = {"quantity", NUMERICOID};
 static SvcColumn occurred_at_column = {"occurred_at", TIMESTAMPTZOID};
@@ -133,11 +128,6 @@ static bool check_correction(SvcRowChange *change, const char **consumes);
 static bool is_repetition(SvcRowChange *change);
 static void lock_key(Datum customer_id, Datum key);
 static bool is_recorded(SvcRowChange *change, Datum customer_id, Datum key);
-static const SvcMeter *meter_of(SvcRowChange *change);
-static Datum amount_to_consume(SvcRowChange *change);
-static void lessen_overage(SvcRowChange *change, Datum amount);
-static void consume(SvcRowChange *change, Datum amount);
-static void note(SvcRowChange *change, Datum overage, bool consumed);
 static void remember(void);
 static HTAB *make_table(const char *name, Size entry_size);
 static TextKey key_of(const char *bytes, int length);
@@ -146,8 +136,6 @@ static int	compare_keys(const void *a, const void *b, Size size);
 static void *copy_key(void *to, const void *from, Size size);
 static void forget_at_end(XactEvent event, void *arg);
 static void forget_at_rollback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
-
-PG_FUNCTION_INFO_V1(svc_usage_consume);
 
 void
 svc_usage_row_init(void)
@@ -214,7 +202,7 @@ check(SvcRowChange *change)
 	check_references(change);
 	if (!check_correction(change, &consumes))
 	{
-		const SvcMeter *meter = meter_of(change);
+		const SvcMeter *meter = svc_usage_row_meter(change);
 
 		consumes = meter == NULL ? NULL : meter->entitlement_code;
 	}
@@ -483,6 +471,17 @@ check_correction(SvcRowChange *change, const char **consumes)
 	return true;
 }
 
+/* The meter of its resource, or NULL; stays as long as no other is looked for. */
+const SvcMeter *
+svc_usage_row_meter(SvcRowChange *change)
+{
+	bool		isnull;
+	text	   *resource = DatumGetTextPP(svc_row_new(change, &resource_column, &isnull));
+
+	svc_meter_load(change->fcinfo);
+	return svc_meter_find(VARDATA_ANY(resource), VARSIZE_ANY_EXHDR(resource));
+}
+
 /* ---- keys ---- */
 
 /*
@@ -555,139 +554,6 @@ is_recorded(SvcRowChange *change, Datum customer_id, Datum key)
 	found = svc_statement_read_latest(&statement, values) > 0;
 	svc_call_end(&call);
 	return found;
-}
-
-/* ---- what a record consumes ---- */
-
-/* The meter of its resource, or NULL; stays as long as no other is looked for. */
-static const SvcMeter *
-meter_of(SvcRowChange *change)
-{
-	bool		isnull;
-	text	   *resource = DatumGetTextPP(svc_row_new(change, &resource_column, &isnull));
-
-	svc_meter_load(change->fcinfo);
-	return svc_meter_find(VARDATA_ANY(resource), VARSIZE_ANY_EXHDR(resource));
-}
-
-/*
- * svc_usage_consume(): AFTER INSERT, each row that consumes something or is a correction.
- *
- * It consumes what it is worth, or is refused, as the meter says.  A negative quantity
- * gives back what was used, as far as it still counts as used.
- */
-Datum
-svc_usage_consume(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	SvcRowChange *change;
-	Datum		amount;
-	SvcCall		call;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("svc_usage_consume() must be called as a trigger of svc"),
-				 errdetail("It is for AFTER INSERT of svc_usage, for each row."),
-				 errhint("svc_install() makes the triggers that svc needs.")));
-	change = svc_row_open(trigger->tg_relation, SVC_USAGE, NULL, trigger->tg_trigtuple);
-	if (svc_handover_take_restored(change))
-		return PointerGetDatum(NULL);
-	change->fcinfo = fcinfo;
-
-	svc_call_begin(&call, fcinfo);
-	amount = amount_to_consume(change);
-	if (svc_amount_sign(amount) < 0)
-		lessen_overage(change, amount);
-	if (svc_amount_sign(amount) != 0)
-		consume(change, amount);
-	svc_call_end(&call);
-	return PointerGetDatum(NULL);
-}
-
-/* A record that is counted is one, a correction its quantity. */
-static Datum
-amount_to_consume(SvcRowChange *change)
-{
-	bool		isnull;
-	Datum		quantity = svc_row_new(change, &quantity_column, &isnull);
-	const SvcMeter *meter = meter_of(change);
-
-	(void) svc_row_new(change, &adjusts_id_column, &isnull);
-	return meter == NULL || meter->aggregation != SVC_COUNT || !isnull ? quantity :
-		svc_amount_from(svc_amount_sign(quantity) < 0 ? -1 : 1);
-}
-
-/* What is taken back of a record is what it was over, first. */
-static void
-lessen_overage(SvcRowChange *change, Datum amount)
-{
-	static SvcStatement lock = {
-		"SELECT FROM @extschema@.svc_usage WHERE customer_id = $1 AND id = $2 FOR NO KEY UPDATE", 2, {TEXTOID, TEXTOID}
-	};
-	static SvcStatement read = {
-		"SELECT -least(sum(overage), -$3) FROM @extschema@.svc_usage WHERE customer_id = $1 AND (id = $2 OR adjusts_id = $2)"
-		" HAVING sum(overage) > 0",
-		3, {TEXTOID, TEXTOID, NUMERICOID}
-	};
-	Datum		values[3] = {0, 0, amount};
-	bool		isnull;
-
-	values[1] = svc_row_new(change, &adjusts_id_column, &isnull);
-	if (isnull)
-		return;
-	values[0] = svc_row_new(change, &customer_id_column, &isnull);
-	svc_statement_run(&lock, values, NULL);
-	if (svc_statement_run(&read, values, NULL) > 0)
-		note(change, svc_statement_value(0, 1, &isnull), true);
-}
-
-/* Consume an amount, or give it back. */
-static void
-consume(SvcRowChange *change, Datum amount)
-{
-	const SvcMeter *meter = meter_of(change);
-	bool		isnull;
-	SvcRequest	request = {.customer_id = svc_row_new(change, &customer_id_column, &isnull),
-	.amount = amount, .instant.at = svc_clock_now()};
-	Datum		answer;
-	Datum		overage;
-
-	request.code = svc_row_new(change, &consumes_column, &isnull);
-	if (isnull)
-		return;
-	request.mode = svc_amount_sign(amount) < 0 ? SVC_CAP :
-		meter != NULL && meter->overflows ? SVC_OVERFLOW : SVC_REJECT;
-	answer = svc_consume_run(&request, svc_consume_answer_type());
-	if (svc_consume_is_allowed(answer))
-	{
-		overage = svc_consume_overage(answer);
-		if (request.mode == SVC_OVERFLOW && svc_amount_sign(overage) > 0)
-			note(change, overage, true);
-	}
-	else if (request.mode == SVC_REJECT)
-		svc_consume_report_denied(&request, answer);
-	/* (who has nothing at all is denied even what has happened already) */
-	else if (request.mode == SVC_OVERFLOW)
-		note(change, amount, false);
-}
-
-/* Write down what was not covered, and whether something has been consumed. */
-static void
-note(SvcRowChange *change, Datum overage, bool consumed)
-{
-	static SvcStatement statement = {
-		"UPDATE @extschema@.svc_usage SET overage = $4, consumes = CASE WHEN $5 THEN consumes END"
-		" WHERE customer_id = $1 AND id = $2 AND occurred_at = $3",
-		5, {TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, BOOLOID}
-	};
-	bool		isnull;
-	Datum		values[5] = {svc_row_new(change, &customer_id_column, &isnull),
-		svc_row_new(change, &id_column, &isnull), svc_row_new(change, &occurred_at_column, &isnull),
-	overage, BoolGetDatum(consumed)};
-
-	(void) svc_lifecycle_rewrite(&statement, values, NULL);
 }
 
 /* ---- what is remembered ---- */

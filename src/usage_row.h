@@ -8,6 +8,9 @@
 #ifndef SVC_USAGE_ROW_H
 #define SVC_USAGE_ROW_H
 
+#include "meter.h"
+#include "row.h"
+
 extern int	svc_usage_future_limit; /* settings */
 extern int	svc_late_usage;
 
@@ -17,5 +20,6 @@ extern int	svc_late_usage;
 
 extern void svc_usage_row_init(void);
 extern void svc_usage_row_forget(void);
+extern const SvcMeter *svc_usage_row_meter(SvcRowChange *change);
 
 #endif							/* SVC_USAGE_ROW_H */
