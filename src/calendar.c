@@ -24,6 +24,7 @@
 #include "utils/datetime.h"
 
 #include "calendar.h"
+#include "compat.h"
 
 /* A Monday, and the first day of a year. */
 #define ANCHOR_YEAR		2001
