@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -218,18 +219,17 @@ find_recorded(const SvcUsageRecord *record)
 	bool		nulls[5];
 	bool		isnull;
 
-	if (record->isnull[SVC_USAGE_KEY])
-		(void) svc_statement_value(0, 1, &isnull);	/* says that the row was suppressed */
 	for (int i = 0; i < lengthof(wanted); i++)
 	{
 		values[i] = record->values[wanted[i]];
 		nulls[i] = record->isnull[wanted[i]];
 	}
-	if (svc_statement_run(&statement, values, nulls) == 0)
+	if (svc_statement_run(&statement, values, nulls) == 0 && IsolationUsesXactSnapshot() && !nulls[3])
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not see the record of a concurrent transaction with the same idempotency key"),
 				 errhint("Retry the transaction.")));
+	/* (without any, this says that the row was suppressed) */
 	if (!DatumGetBool(svc_statement_value(0, 2, &isnull)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SVC_KEY_REUSED),
