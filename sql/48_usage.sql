@@ -55,7 +55,7 @@ RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'svc_record_usage';
 COMMENT ON FUNCTION svc_record_usage(text, text, numeric, timestamptz, text, jsonb, text) IS
-'Stores a raw usage record and returns its id; quiet, without an event. quantity: in the unit of the resource, negative in a correction. at: null is the start of the transaction. idempotency_key: with one that was used before the earlier record''s id is returned, or SV004 raised when resource, quantity or subscription differ. Raises SV008 for an unknown customer, 22004, 22023, 22001 and 22003 for arguments.';
+'Stores a raw usage record and returns its id; quiet, without an event. quantity: in the unit of the resource, negative in a correction. at: null is the start of the transaction. idempotency_key: with one that was used before the earlier record''s id is returned, or SV004 raised when resource, quantity or subscription differ. Raises SV003 when the meter''s entitlement does not cover it, SV025 when it is late and svc.late_usage is reject, SV008 for an unknown customer, 22004, 22023, 22001 and 22003 for arguments.';
 
 CREATE FUNCTION svc_add_figures(a jsonb, b jsonb) RETURNS jsonb
     LANGUAGE c IMMUTABLE PARALLEL SAFE

@@ -280,6 +280,16 @@ svc_consume_is_allowed(Datum answer)
 	return DatumGetBool(GetAttributeByNum(DatumGetHeapTupleHeader(answer), 1, &isnull));
 }
 
+/* How much has been consumed; negative, if it was given back. */
+Datum
+svc_consume_amount(Datum answer)
+{
+	bool		isnull;
+	Datum		amount = GetAttributeByNum(DatumGetHeapTupleHeader(answer), 8, &isnull);
+
+	return isnull ? svc_amount_zero() : amount;
+}
+
 /* How much of what was asked for is beyond the limits. */
 Datum
 svc_consume_overage(Datum answer)

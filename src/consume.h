@@ -16,6 +16,7 @@ extern Datum svc_consume_run(SvcRequest *request, TupleDesc desc);
 extern TupleDesc svc_consume_answer_type(void);
 extern SvcMode svc_consume_mode(FunctionCallInfo fcinfo, int n);
 extern bool svc_consume_is_allowed(Datum answer);
+extern Datum svc_consume_amount(Datum answer);
 extern Datum svc_consume_overage(Datum answer);
 extern void svc_consume_lock_and_decide(SvcRequest *request, SvcGrantSet *set,
 										SvcDecision *decision);

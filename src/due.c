@@ -148,8 +148,8 @@ svc_run_due(PG_FUNCTION_ARGS)
 	catch_up_grants(&due_grants, at, max_rows, &done);
 	attempt_each(&used_subscriptions, at, max_rows, note_usage, SVC_SUBSCRIPTION, &done);
 	done.aggregated = svc_usage_fold_all(max_rows, &done.failed);
-	done.completed = svc_usage_complete(at, max_rows);
-	done.marked = svc_usage_mark_aggregated(max_rows);
+	done.completed = svc_usage_complete(at, max_rows, &done.failed);
+	done.marked = svc_usage_mark_aggregated(max_rows, &done.failed);
 	done.memberships = svc_segment_run_timers(at, max_rows, &customers_left, &done.failed);
 	done.synced = svc_segment_run_syncs(at, max_rows, &customers_left, &done.failed);
 	put_task(result, "end trials", done.subscriptions.trials);

@@ -14,8 +14,9 @@
  * That of an earlier statement has become void, and is overwritten.
  *
  * So notes stay behind, of rows that were discarded and of savepoints that were
- * rolled back.  Nobody asks for them before they are overwritten; they are
- * dropped at the end of the transaction, and cost it some 50 bytes each.
+ * rolled back.  Nobody asks for them before they are overwritten, but who looks whether
+ * a quiet row is a restored one, and that asks for the statement's own; they are dropped
+ * at the end of the transaction, and cost it some 50 bytes each.
  *
  *-------------------------------------------------------------------------
  */
@@ -115,6 +116,23 @@ svc_handover_take_restored(SvcRowChange *change)
 		return false;
 	(void) hash_search(notes, &key, HASH_REMOVE, NULL);
 	return true;
+}
+
+/*
+ * AFTER, in a trigger before that which takes the note: the same.  There may be one that
+ * nobody has taken, of an earlier statement.
+ */
+bool
+svc_handover_is_restored(SvcRowChange *change)
+{
+	NoteKey		key;
+	Note	   *note;
+
+	if (notes == NULL)
+		return false;
+	key = note_key(change, given_revision(change));
+	note = hash_search(notes, &key, HASH_FIND, NULL);
+	return note != NULL && note->event_id == RESTORED && note->statement == GetActiveSnapshot()->curcid;
 }
 
 /* AFTER: the id drawn for the event of this revision, 0 when none was. */

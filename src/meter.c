@@ -134,7 +134,13 @@ svc_meter_change(PG_FUNCTION_ARGS)
 Datum
 svc_set_meter(PG_FUNCTION_ARGS)
 {
-	static SvcStatement statement = {
+	/* (the trigger is to know what the meter was) */
+	static SvcStatement update = {
+		"UPDATE @extschema@.svc_meter SET aggregation = $2, unit = $3, unit_cost = $4, currency = $5, usage_column = $6,"
+		"  entitlement_code = $7, consume_mode = $8 WHERE resource = $1",
+		8, {TEXTOID, TEXTOID, TEXTOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	static SvcStatement insert = {
 		"INSERT INTO @extschema@.svc_meter"
 		" (resource, aggregation, unit, unit_cost, currency, usage_column, entitlement_code, consume_mode)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -157,7 +163,8 @@ svc_set_meter(PG_FUNCTION_ARGS)
 			values[i] = PG_GETARG_DATUM(i);
 	}
 	svc_call_begin(&call, fcinfo);
-	svc_statement_run(&statement, values, isnull);
+	if (svc_statement_run(&update, values, isnull) == 0)
+		svc_statement_run(&insert, values, isnull);
 	svc_call_end(&call);
 	PG_RETURN_VOID();
 }

@@ -85,7 +85,7 @@ static const SvcNounInfo nouns[SVC_NOUN_COUNT] = {
 		.name = "usage", .short_name = "usage", .table = "svc_usage",
 		.title = "Usage record", .key = SVC_KEY_OF_CUSTOMER,
 		.counters = "",
-		.maintained = "booked_at xid cluster overage resource quantity occurred_at"
+		.maintained = "booked_at xid cluster consumes consumed overage resource quantity occurred_at"
 		" subscription_id adjusts_id idempotency_key",
 		.personal = "metadata reason",
 	},

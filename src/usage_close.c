@@ -38,6 +38,7 @@
 #include "utils/xid8.h"
 
 #include "argument.h"
+#include "attempt.h"
 #include "calendar.h"
 #include "catalog.h"
 #include "clock.h"
@@ -61,13 +62,32 @@ typedef struct Closing
 	SvcNote		note;			/* goes with the events */
 } Closing;
 
+/* What is to be completed. */
+typedef struct Completion
+{
+	const char *customer_id;	/* empty: of all customers */
+	TimestampTz upto;
+	int32		max_rows;
+	int64		completed;
+} Completion;
+
+/* What is to be marked. */
+typedef struct Marking
+{
+	Datum		customer_id;
+	Datum		from;
+	int32		max_rows;
+	int32		marked;
+} Marking;
+
 static SvcPeriod kind_argument(FunctionCallInfo fcinfo, int n);
 static void find_period(Closing *closing, TimestampTz at);
 static void refuse_own_records(const Closing *closing);
 static void finalize_customer(const Closing *closing);
 static TimestampTz advance(const Closing *closing);
 static int64 complete(const char *customer_id, TimestampTz upto, int32 max_rows);
-static void follow_changes(uint64 rows);
+static void complete_rows(void *state);
+static void mark_rows(void *state);
 
 PG_FUNCTION_INFO_V1(svc_aggregate_usage);
 PG_FUNCTION_INFO_V1(svc_finalize_usage);
@@ -91,7 +111,7 @@ svc_aggregate_usage(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 	{
 		folded = svc_usage_fold_all(PG_INT32_MAX, &failed);
-		(void) svc_usage_complete(upto, PG_INT32_MAX);
+		(void) svc_usage_complete(upto, PG_INT32_MAX, &failed);
 	}
 	else
 	{
@@ -135,13 +155,13 @@ svc_finalize_usage(PG_FUNCTION_ARGS)
 							"A record that this transaction cannot see would be missing from what is final.");
 	svc_gate_take_customer(closing.customer_id);
 	svc_gate_read_row(&row, SVC_CUSTOMER, (Datum) 0, closing.customer_id);
-	/* what we know of it, as one who has recorded, is out of date */
-	svc_usage_row_forget();
 	(void) svc_usage_fold_customer(closing.customer_id);
 	find_period(&closing, at);
-	refuse_own_records(&closing);
 	(void) complete(TextDatumGetCString(closing.customer_id), closing.end, PG_INT32_MAX);
 	closed_until = advance(&closing);
+	/* what we know of it, as one who has recorded, is out of date: also by triggers */
+	svc_usage_row_forget();
+	refuse_own_records(&closing);
 	finalize_customer(&closing);
 	svc_call_end(&call);
 	PG_RETURN_TIMESTAMPTZ(closed_until);
@@ -182,11 +202,42 @@ svc_purge_usage(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(purged);
 }
 
-/* Complete roll-ups, of whichever customer, whose periods have ended; how many. */
+/*
+ * Complete roll-ups, of whichever customer, whose periods have ended; how many.  Where
+ * that fails it is done one customer at a time.
+ */
 int64
-svc_usage_complete(TimestampTz upto, int32 max_rows)
+svc_usage_complete(TimestampTz upto, int32 max_rows, int64 *failed)
 {
-	return complete("", upto, max_rows);
+	static SvcStatement find = {
+		"SELECT t.customer_id::text FROM @extschema@.svc_customer_usage t"
+		" WHERE t.status = 'partial' AND t.is_folded AND t.period_end <= $1"
+		" GROUP BY t.customer_id ORDER BY min(t.period_end), t.customer_id LIMIT $2",
+		2, {TIMESTAMPTZOID, INT4OID}
+	};
+	Completion	completion = {"", upto, max_rows};
+	Datum		values[2] = {TimestampTzGetDatum(Min(upto, svc_clock_now())), Int32GetDatum(max_rows)};
+	uint64		rows;
+	SPITupleTable *due;
+	int64		completed = 0;
+
+	if (svc_attempt_work(complete_rows, &completion) == NULL)
+		return completion.completed;
+	rows = svc_statement_run(&find, values, NULL);
+	due = SPI_tuptable;
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool		isnull;
+		Datum		customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+
+		completion.customer_id = TextDatumGetCString(customer_id);
+		completion.completed = 0;
+		if (svc_attempt(complete_rows, &completion, SVC_CUSTOMER, (Datum) 0, customer_id))
+			completed += completion.completed;
+		else
+			(*failed)++;
+	}
+	return completed;
 }
 
 /*
@@ -194,27 +245,12 @@ svc_usage_complete(TimestampTz upto, int32 max_rows)
  * many.
  */
 int64
-svc_usage_mark_aggregated(int32 max_rows)
+svc_usage_mark_aggregated(int32 max_rows, int64 *failed)
 {
-	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "aggregate", .counters_only = true};
 	static SvcStatement find = {
-		"SELECT f.customer_id::text, f.to_mark_from::timestamptz, c.closed_until::timestamptz"
-		" FROM @extschema@.svc_usage_fold f JOIN @extschema@.svc_customer c ON c.id = f.customer_id"
-		" WHERE f.to_mark_from IS NOT NULL ORDER BY f.customer_id LIMIT $1 FOR NO KEY UPDATE OF f SKIP LOCKED",
+		"SELECT customer_id::text, to_mark_from::timestamptz FROM @extschema@.svc_usage_fold"
+		" WHERE to_mark_from IS NOT NULL ORDER BY customer_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
 		1, {INT4OID}
-	};
-	static SvcStatement mark = {
-		"UPDATE @extschema@.svc_usage SET status = 'aggregated' WHERE customer_id = $1 AND id = ANY (ARRAY("
-		"  SELECT u.id FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.status = 'recorded'"
-		"   AND u.booked_at >= $2 AND u.booked_at < $3 LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED))",
-		4, {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}
-	};
-	/* (some may have been skipped) */
-	static SvcStatement done = {
-		"UPDATE @extschema@.svc_usage_fold SET to_mark_from = NULL WHERE customer_id = $1 AND NOT EXISTS ("
-		"  SELECT FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND u.status = 'recorded'"
-		"   AND u.booked_at >= $2 AND u.booked_at < $3)",
-		3, {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	Datum		limit = Int32GetDatum(max_rows);
 	uint64		rows = svc_statement_run(&find, &limit, NULL);
@@ -223,19 +259,45 @@ svc_usage_mark_aggregated(int32 max_rows)
 
 	for (uint64 row = 0; row < rows && left > 0; row++)
 	{
-		Datum		values[4];
+		Marking		marking = {.max_rows = left};
 		bool		isnull;
-		int32		marked;
 
-		for (int i = 0; i < 3; i++)
-			values[i] = SPI_getbinval(due->vals[row], due->tupdesc, i + 1, &isnull);
-		values[3] = Int32GetDatum(left);
-		marked = (int32) svc_lifecycle_write(&deed, &mark, values, NULL);
-		if (marked < left)
-			svc_statement_run(&done, values, NULL);
-		left -= marked;
+		marking.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
+		marking.from = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
+		if (svc_attempt(mark_rows, &marking, SVC_CUSTOMER, (Datum) 0, marking.customer_id))
+			left -= marking.marked;
+		else
+			(*failed)++;
 	}
 	return max_rows - left;
+}
+
+/* (closed_until is read when the customer's state is locked: so it stays) */
+#define TO_MARK \
+	"u.customer_id = $1 AND u.status = 'recorded' AND u.booked_at >= $2" \
+	" AND u.booked_at < (SELECT c.closed_until FROM @extschema@.svc_customer c WHERE c.id = $1)"
+
+static void
+mark_rows(void *state)
+{
+	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "aggregate", .counters_only = true};
+	static SvcStatement mark = {
+		"UPDATE @extschema@.svc_usage SET status = 'aggregated' WHERE customer_id = $1 AND id = ANY (ARRAY("
+		"  SELECT u.id FROM @extschema@.svc_usage u WHERE " TO_MARK " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED))",
+		3, {TEXTOID, TIMESTAMPTZOID, INT4OID}
+	};
+	/* (some may have been skipped) */
+	static SvcStatement done = {
+		"UPDATE @extschema@.svc_usage_fold SET to_mark_from = NULL WHERE customer_id = $1 AND NOT EXISTS ("
+		"  SELECT FROM @extschema@.svc_usage u WHERE " TO_MARK ")",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	Marking    *marking = state;
+	Datum		values[3] = {marking->customer_id, marking->from, Int32GetDatum(marking->max_rows)};
+
+	marking->marked = (int32) svc_lifecycle_write(&deed, &mark, values, NULL);
+	if (marking->marked < marking->max_rows)
+		svc_statement_run(&done, values, NULL);
 }
 
 /* ---- closing ---- */
@@ -345,74 +407,59 @@ advance(const Closing *closing)
 	"  AND p.period_start = @extschema@.svc_period_start(t.period_type, t.period_start - interval '1 microsecond'," \
 	"   (SELECT z.timezone FROM @extschema@.svc_usage_fold z WHERE z.customer_id = t.customer_id)))"
 
-/*
- * Complete roll-ups whose periods have ended by an instant, and by now, if everything in
- * them is rolled up, and so many of them: of one customer, or, if that is empty, of those
- * that nobody else has locked.  How many.
- */
+/* Complete those of one customer, or, if that is empty, those of all; how many. */
 static int64
 complete(const char *customer_id, TimestampTz upto, int32 max_rows)
 {
+	Completion	completion = {customer_id, upto, max_rows};
+
+	complete_rows(&completion);
+	return completion.completed;
+}
+
+/*
+ * Complete roll-ups whose periods have ended by an instant, and by now, if everything in
+ * them is rolled up, and so many of them: of one customer, or of those that nobody else
+ * has locked.
+ *
+ * What came late to a period changes how the next one compares, if that is complete
+ * already.  (If somebody has that locked it is left: he has reopened it, as a rule, and it
+ * is compared when it is complete.)
+ */
+static void
+complete_rows(void *state)
+{
 	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
+	Completion *completion = state;
 	Oid			types[5] = {TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID, XID8OID};
-	Datum		values[5] = {TimestampTzGetDatum(Min(upto, svc_clock_now())), svc_cluster(),
-		Int32GetDatum(max_rows), CStringGetTextDatum(customer_id), FullTransactionIdGetDatum(svc_usage_horizon())};
-	bool		one = customer_id[0] != '\0';
+	Datum		values[5] = {TimestampTzGetDatum(Min(completion->upto, svc_clock_now())), svc_cluster(),
+		Int32GetDatum(completion->max_rows), CStringGetTextDatum(completion->customer_id),
+	FullTransactionIdGetDatum(svc_usage_horizon())};
+	bool		one = completion->customer_id[0] != '\0';
+	const char *locked = one ? "" : " SKIP LOCKED";
 	StringInfoData sql;
-	uint64		completed;
+	bool		isnull;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql,
 					 "WITH new AS MATERIALIZED (SELECT u.customer_id, min(u.booked_at) AS since FROM @extschema@.svc_usage u"
 					 "   JOIN @extschema@.svc_usage_fold f ON f.customer_id = u.customer_id"
 					 "  WHERE u.xid >= $5 AND (%s) AND " SVC_USAGE_IS_NEW("u", "f", "$2") " GROUP BY u.customer_id),"
-					 " due AS MATERIALIZED (SELECT t.customer_id, t.id FROM @extschema@.svc_customer_usage t"
+					 " due AS MATERIALIZED (SELECT t.customer_id, t.id, t.period_type, t.period_end FROM @extschema@.svc_customer_usage t"
 					 "  WHERE t.status = 'partial' AND t.is_folded AND t.period_end <= $1 AND (%s)"
 					 "   AND NOT EXISTS (SELECT FROM new n WHERE n.customer_id = t.customer_id AND n.since < t.period_end)"
-					 "  ORDER BY t.period_end LIMIT $3 FOR NO KEY UPDATE OF t%s)"
-					 " UPDATE @extschema@.svc_customer_usage t SET status = 'complete', change_from_previous = " CHANGE
-					 " FROM due d WHERE t.customer_id = d.customer_id AND t.id = d.id"
-					 " RETURNING t.customer_id::text, t.period_type::text, t.period_start::timestamptz, t.period_end::timestamptz",
+					 "  ORDER BY t.period_end LIMIT $3 FOR NO KEY UPDATE OF t%s),"
+					 " next AS MATERIALIZED (SELECT t.customer_id, t.id FROM due d"
+					 "  JOIN @extschema@.svc_customer_usage t ON t.customer_id = d.customer_id AND t.period_type = d.period_type"
+					 "   AND t.period_start = d.period_end AND t.is_folded AND t.status = 'complete' FOR NO KEY UPDATE OF t%s),"
+					 " done AS (UPDATE @extschema@.svc_customer_usage t SET status = 'complete', change_from_previous = " CHANGE
+					 "  FROM (SELECT customer_id, id, true AS is_due FROM due UNION ALL SELECT customer_id, id, false FROM next) d"
+					 "  WHERE t.customer_id = d.customer_id AND t.id = d.id"
+					 "   AND (d.is_due OR t.change_from_previous IS DISTINCT FROM " CHANGE ")"
+					 "  RETURNING d.is_due)"
+					 " SELECT count(*) FILTER (WHERE is_due) FROM done",
 					 one ? "u.customer_id = $4" : "$4 = ''", one ? "t.customer_id = $4" : "$4 = ''",
-					 one ? "" : " SKIP LOCKED");
-	completed = svc_lifecycle_write_once(&deed, sql.data, lengthof(types), types, values, NULL);
-	follow_changes(completed);
-	return (int64) completed;
-}
-
-/*
- * What came late to a period changes how the next one compares, if that is complete
- * already: after those of the last statement that were complete before.
- */
-static void
-follow_changes(uint64 rows)
-{
-	static const SvcDeed deed = {.noun = SVC_CUSTOMER_USAGE, .action = "aggregate"};
-	static SvcStatement statement = {
-		"WITH done AS MATERIALIZED (SELECT * FROM unnest($1, $2, $3, $4) d (customer_id, period_type, period_start, period_end)),"
-		" next AS MATERIALIZED (SELECT n.customer_id, n.id FROM done d"
-		"  JOIN @extschema@.svc_customer_usage n ON n.customer_id = d.customer_id AND n.period_type = d.period_type"
-		"   AND n.period_start = d.period_end AND n.is_folded AND n.status = 'complete'"
-		"  WHERE NOT EXISTS (SELECT FROM done o WHERE o.customer_id = n.customer_id AND o.period_type = n.period_type"
-		"   AND o.period_start = n.period_start))"
-		" UPDATE @extschema@.svc_customer_usage t SET change_from_previous = " CHANGE
-		" FROM next n WHERE t.customer_id = n.customer_id AND t.id = n.id"
-		"  AND t.change_from_previous IS DISTINCT FROM " CHANGE,
-		4, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
-	};
-	Datum	   *columns[4];
-	Datum		values[4];
-	bool		isnull;
-
-	if (rows == 0)
-		return;
-	for (int i = 0; i < 4; i++)
-	{
-		columns[i] = palloc(rows * sizeof(Datum));
-		for (uint64 row = 0; row < rows; row++)
-			columns[i][row] = svc_statement_value(row, i + 1, &isnull);
-		values[i] = i < 2 ? svc_statement_texts(columns[i], (int) rows) :
-			svc_statement_instants(columns[i], (int) rows);
-	}
-	(void) svc_lifecycle_write(&deed, &statement, values, NULL);
+					 locked, locked);
+	svc_lifecycle_write_once(&deed, sql.data, lengthof(types), types, values, NULL);
+	completion->completed = DatumGetInt64(svc_statement_value(0, 1, &isnull));
 }

@@ -11,7 +11,7 @@
 #include "fmgr.h"
 #include "utils/timestamp.h"
 
-extern int64 svc_usage_complete(TimestampTz upto, int32 max_rows);
-extern int64 svc_usage_mark_aggregated(int32 max_rows);
+extern int64 svc_usage_complete(TimestampTz upto, int32 max_rows, int64 *failed);
+extern int64 svc_usage_mark_aggregated(int32 max_rows, int64 *failed);
 
 #endif							/* SVC_USAGE_CLOSE_H */

@@ -31,9 +31,10 @@
  * to do all customers skips those that somebody else has.  Last, svc_usage_horizon SHARE
  * ROW EXCLUSIVE, to move the horizon: if somebody else has it, that is not done now.
  *
- * Before, state is made for customers that have none.  Who makes the same row is waited
- * for, so all customers' is made with that very lock only, and one customer's with
- * svc_usage_horizon ROW EXCLUSIVE, which conflicts with it.
+ * Before, state is made for customers that have none, with these locked FOR SHARE: who
+ * changes a customer's time zone tells its state (customer.c), and must find it.  Who
+ * makes the same row is waited for, so all customers' is made with that very lock on
+ * svc_usage_horizon only, and one customer's with ROW EXCLUSIVE, which conflicts with it.
  *
  *-------------------------------------------------------------------------
  */
@@ -79,10 +80,10 @@ typedef struct Level
 static void put_last(Datum customer_id);
 static void move_horizon(FullTransactionId to);
 static FullTransactionId first_left(FullTransactionId horizon, FullTransactionId seen);
-static bool may_make_state(bool wait);
 static bool try_lock_horizon(void);
-static Datum find_customers(FullTransactionId horizon, int32 max_customers, int *count);
-static Datum lock_customers(Datum ids, bool wait, int *count);
+static void lock_customer(Datum id);
+static void make_all_state(FullTransactionId horizon, int32 max_customers);
+static Datum lock_all(FullTransactionId horizon, int32 max_customers, int *locked, int64 *found);
 static Datum texts_of_column(uint64 rows);
 static void fold_batch(void *state);
 static bool change_timezones(Batch *batch);
@@ -96,11 +97,9 @@ static void write_figures(const char *figure, Datum *values, int count);
 int64
 svc_usage_fold_customer(Datum customer_id)
 {
-	Batch		batch = {.customer_ids = svc_statement_texts(&customer_id, 1)};
-	int			count;
+	Batch		batch = {.customer_ids = svc_statement_texts(&customer_id, 1), .horizon = svc_usage_horizon()};
 
-	batch.horizon = svc_usage_horizon();
-	(void) lock_customers(batch.customer_ids, true, &count);
+	lock_customer(customer_id);
 	fold_batch(&batch);
 	return batch.folded;
 }
@@ -117,10 +116,9 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 	};
 	Batch		batch = {0};
 	Datum		me = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	Datum		ids;
 	FullTransactionId seen;
 	bool		isnull;
-	int			found;
+	int64		found;
 	int			locked;
 	int64		folded;
 	int64		failed_before = *failed;
@@ -129,8 +127,8 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 	svc_statement_run(&now, &me, NULL);
 	seen = DatumGetFullTransactionId(svc_statement_value(0, 1, &isnull));
 
-	ids = find_customers(batch.horizon, max_customers, &found);
-	batch.customer_ids = lock_customers(ids, false, &locked);
+	make_all_state(batch.horizon, max_customers);
+	batch.customer_ids = lock_all(batch.horizon, max_customers, &locked, &found);
 	if (locked > 0 && svc_attempt_work(fold_batch, &batch) != NULL)
 	{
 		/* who cannot be done must not keep the others back */
@@ -155,7 +153,7 @@ svc_usage_fold_all(int32 max_customers, int64 *failed)
 	else
 		folded = batch.folded;
 	/* what has been left keeps the horizon behind it */
-	if (found != locked || found == max_customers || *failed != failed_before)
+	if (found != locked || *failed != failed_before)
 		seen = first_left(batch.horizon, seen);
 	move_horizon(seen);
 	return folded;
@@ -233,67 +231,78 @@ try_lock_horizon(void)
 	return ConditionalLockRelationOid(svc_catalog_table("svc_usage_horizon"), ShareRowExclusiveLock);
 }
 
-/* Waits for who makes it of all customers, or else for nobody. */
-static bool
-may_make_state(bool wait)
+#define MAKE_STATE \
+	"INSERT INTO @extschema@.svc_usage_fold (customer_id, cluster, timezone)" \
+	" SELECT c.id, $2, coalesce(c.timezone, 'UTC') FROM @extschema@.svc_customer c"
+
+/* Lock a customer and its state, which it gets if it has none yet. */
+static void
+lock_customer(Datum id)
 {
-	if (!wait)
-		return try_lock_horizon();
+	static SvcStatement customer = {
+		"SELECT FROM @extschema@.svc_customer WHERE id = $1 FOR KEY SHARE", 1, {TEXTOID}
+	};
+	static SvcStatement state = {
+		"SELECT FROM @extschema@.svc_usage_fold WHERE customer_id = $1 FOR NO KEY UPDATE", 1, {TEXTOID}
+	};
+	static SvcStatement make = {
+		MAKE_STATE " WHERE c.id = $1 FOR SHARE ON CONFLICT DO NOTHING", 2, {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {id, svc_cluster()};
+
+	svc_statement_run(&customer, values, NULL);
+	if (svc_statement_run(&state, values, NULL) > 0)
+		return;
 	LockRelationOid(svc_catalog_table("svc_usage_horizon"), RowExclusiveLock);
-	return true;
+	svc_statement_run(&make, values, NULL);
+	svc_statement_run(&state, values, NULL);
 }
 
-/* Those with records that are not rolled up, or a new time zone, who have waited longest first. */
-static Datum
-find_customers(FullTransactionId horizon, int32 max_customers, int *count)
+/* Customers with records that are not rolled up, or a new time zone. */
+#define CUSTOMERS_WITH_NEW \
+	"SELECT u.customer_id FROM @extschema@.svc_usage u" \
+	" LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = u.customer_id" \
+	" WHERE u.xid >= $1 AND (u.xid <> $3 OR u.cluster <> $2) AND " SVC_USAGE_IS_NEW("u", "f", "$2") \
+	" GROUP BY u.customer_id" \
+	" UNION SELECT customer_id FROM @extschema@.svc_usage_fold WHERE has_moved"
+
+/* Give state to those that have none, unless somebody else is doing that. */
+static void
+make_all_state(FullTransactionId horizon, int32 max_customers)
 {
 	Oid			types[4] = {XID8OID, INT8OID, XID8OID, INT4OID};
 	Datum		values[4] = {FullTransactionIdGetDatum(horizon), svc_cluster(),
 	FullTransactionIdGetDatum(GetTopFullTransactionId()), Int32GetDatum(max_customers)};
 
-	*count = (int) svc_statement_run_once("SELECT u.customer_id::text, f.folded_at FROM @extschema@.svc_usage u"
-										  " LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = u.customer_id"
-										  " WHERE u.xid >= $1 AND (u.xid <> $3 OR u.cluster <> $2)"
-										  "  AND " SVC_USAGE_IS_NEW("u", "f", "$2")
-										  " GROUP BY u.customer_id, f.folded_at"
-										  " UNION SELECT customer_id::text, folded_at FROM @extschema@.svc_usage_fold WHERE has_moved"
-										  " ORDER BY folded_at NULLS FIRST, customer_id LIMIT $4",
-										  4, types, values, NULL);
-	return texts_of_column(*count);
+	if (try_lock_horizon())
+		svc_statement_run_once(MAKE_STATE " WHERE c.id IN (SELECT u.customer_id FROM @extschema@.svc_usage u"
+							   "   WHERE u.xid >= $1 AND (u.xid <> $3 OR u.cluster <> $2))"
+							   "  AND NOT EXISTS (SELECT FROM @extschema@.svc_usage_fold f WHERE f.customer_id = c.id)"
+							   " ORDER BY c.id LIMIT $4 FOR SHARE OF c SKIP LOCKED ON CONFLICT DO NOTHING",
+							   4, types, values, NULL);
 }
 
-/* Lock customers and their state, which those get that have none yet. */
+/*
+ * Lock those of all customers that nobody else has, and so many of them, who have waited
+ * longest first.  "found" is how many there are, or -1.
+ */
 static Datum
-lock_customers(Datum ids, bool wait, int *count)
+lock_all(FullTransactionId horizon, int32 max_customers, int *locked, int64 *found)
 {
-	static SvcStatement customers[2] = {
-		{"SELECT id::text FROM @extschema@.svc_customer WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE SKIP LOCKED", 1, {TEXTARRAYOID}},
-		{"SELECT id::text FROM @extschema@.svc_customer WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE", 1, {TEXTARRAYOID}}
-	};
-	static SvcStatement make = {
-		"INSERT INTO @extschema@.svc_usage_fold (customer_id, cluster, timezone)"
-		" SELECT c.id, $2, coalesce(c.timezone, 'UTC') FROM @extschema@.svc_customer c WHERE c.id = ANY ($1)"
-		"  AND NOT EXISTS (SELECT FROM @extschema@.svc_usage_fold f WHERE f.customer_id = c.id)"
-		" ORDER BY c.id ON CONFLICT DO NOTHING",
-		2, {TEXTARRAYOID, INT8OID}
-	};
-	static SvcStatement state[2] = {
-		{"SELECT customer_id::text FROM @extschema@.svc_usage_fold WHERE customer_id = ANY ($1)"
-		" ORDER BY customer_id FOR NO KEY UPDATE SKIP LOCKED", 1, {TEXTARRAYOID}},
-		{"SELECT customer_id::text FROM @extschema@.svc_usage_fold WHERE customer_id = ANY ($1)"
-		" ORDER BY customer_id FOR NO KEY UPDATE", 1, {TEXTARRAYOID}}
-	};
-	Datum		values[2] = {ids, svc_cluster()};
-	uint64		found = svc_statement_run(&customers[wait], values, NULL);
+	Oid			types[4] = {XID8OID, INT8OID, XID8OID, INT4OID};
+	Datum		values[4] = {FullTransactionIdGetDatum(horizon), svc_cluster(),
+	FullTransactionIdGetDatum(GetTopFullTransactionId()), Int32GetDatum(max_customers)};
+	bool		isnull;
 
-	values[0] = texts_of_column(found);
-	*count = (int) svc_statement_run(&state[wait], values, NULL);
-	if (*count < found && may_make_state(wait))
-	{
-		svc_statement_run(&make, values, NULL);
-		*count = (int) svc_statement_run(&state[wait], values, NULL);
-	}
-	return texts_of_column(*count);
+	*locked = (int) svc_statement_run_once("SELECT c.id::text, n.count"
+										   " FROM (SELECT x.customer_id, count(*) OVER () AS count FROM (" CUSTOMERS_WITH_NEW ") x) n"
+										   "  JOIN @extschema@.svc_customer c ON c.id = n.customer_id"
+										   "  JOIN @extschema@.svc_usage_fold f ON f.customer_id = n.customer_id"
+										   " ORDER BY f.folded_at NULLS FIRST, c.id LIMIT $4"
+										   " FOR KEY SHARE OF c SKIP LOCKED FOR NO KEY UPDATE OF f SKIP LOCKED",
+										   4, types, values, NULL);
+	*found = *locked == 0 ? -1 : DatumGetInt64(svc_statement_value(0, 2, &isnull));
+	return texts_of_column(*locked);
 }
 
 /* The first column of the last result, as text[]. */

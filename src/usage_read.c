@@ -172,7 +172,7 @@ svc_usage_read_begin(SvcUsageReader *reader, Datum customer_id)
 {
 	static SvcStatement statement = {
 		"SELECT coalesce(f.timezone, c.timezone, 'UTC')::text, f.snapshot IS NOT NULL,"
-		"  coalesce(f.purged_until, '-infinity'), c.status = 'merged' FROM @extschema@.svc_customer c"
+		"  coalesce(f.purged_until, '-infinity'), c.merged_into IS NOT NULL FROM @extschema@.svc_customer c"
 		" LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = c.id WHERE c.id = $1",
 		1, {TEXTOID}
 	};

@@ -207,6 +207,10 @@ check(SvcRowChange *change)
 		svc_gate_customer(svc_row_new(change, &customer_id_column, &isnull), "a usage roll-up");
 		svc_call_end(&call);
 	}
+	if (!change->is_insert && !svc_lifecycle_by_function(change) &&
+		svc_row_column_differs(change, &status_column) && svc_row_new_is(change, &status_column, "complete") &&
+		DatumGetTimestampTz(svc_row_new(change, &period_end_column, &isnull)) > svc_clock_now())
+		svc_lifecycle_refuse_change(change, "its period is not over", "Wait until period_end.");
 	if (!svc_row_new_bool(change, &is_folded_column))
 		return;
 	if (svc_row_new_is(change, &status_column, "finalized") &&

@@ -37,6 +37,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -127,7 +128,7 @@ static void check_reference(SvcRowChange *change, SvcColumn *column, SvcNoun nou
 static bool check_correction(SvcRowChange *change, const char **consumes);
 static bool is_repetition(SvcRowChange *change);
 static void lock_key(Datum customer_id, Datum key);
-static bool is_recorded(SvcRowChange *change, Datum customer_id, Datum key);
+static bool has_recorded_key(SvcRowChange *change);
 static void remember(void);
 static HTAB *make_table(const char *name, Size entry_size);
 static TextKey key_of(const char *bytes, int length);
@@ -164,7 +165,6 @@ check(SvcRowChange *change)
 	Datum		key;
 	bool		isnull;
 	bool		late;
-	bool		too_late;
 
 	if (!change->is_insert)
 	{
@@ -182,17 +182,22 @@ check(SvcRowChange *change)
 	if (!isnull)
 		svc_check_id(key, "idempotency key");
 
+	/* (who inserts into a partition has only that locked) */
+	if (change->rel->rd_rel->relispartition)
+	{
+		svc_catalog_use(change->fcinfo);
+		LockRelationOid(svc_catalog_table("svc_usage"), RowExclusiveLock);
+	}
 	customer = find_customer(change, svc_row_new(change, &customer_id_column, &isnull));
 	check_instant(change, &customer);
 	late = is_late(change, &customer);
-	too_late = late && svc_late_usage == SVC_LATE_REJECT;
-	/* who repeats what is recorded is told so, whatever has been closed meanwhile */
-	if ((change->rel->rd_rel->relispartition || too_late) && is_repetition(change))
+	if (change->rel->rd_rel->relispartition && is_repetition(change))
 	{
 		change->suppressed = true;
 		return;
 	}
-	if (too_late)
+	/* who repeats what is recorded is told so by the index, whatever is closed by now */
+	if (late && svc_late_usage == SVC_LATE_REJECT && !has_recorded_key(change))
 		report_late(change);
 	svc_row_set(change, &booked_at_column, late ? TimestampTzGetDatum(customer.closed_until) :
 				svc_row_new(change, &occurred_at_column, &isnull), false);
@@ -485,8 +490,9 @@ svc_usage_row_meter(SvcRowChange *change)
 /* ---- keys ---- */
 
 /*
- * Is there a record with its key?  Then svc_record_usage() repeats it, and anything else
- * is refused.  In a partitioned table the key is locked until the end of the transaction.
+ * In a partitioned table: is there a record with its key?  Then svc_record_usage()
+ * repeats it, and anything else is refused.  The key is locked until the end of the
+ * transaction.
  */
 static bool
 is_repetition(SvcRowChange *change)
@@ -497,9 +503,8 @@ is_repetition(SvcRowChange *change)
 
 	if (isnull)
 		return false;
-	if (change->rel->rd_rel->relispartition)
-		lock_key(customer_id, key);
-	if (!is_recorded(change, customer_id, key))
+	lock_key(customer_id, key);
+	if (!has_recorded_key(change))
 		return false;
 	if (!svc_lifecycle_by_function(change))
 		ereport(ERROR,
@@ -537,18 +542,26 @@ lock_key(Datum customer_id, Datum key)
 	locked_keys++;
 }
 
-/* Also by a transaction that has committed after our snapshot, and by this very statement. */
+/*
+ * Is there a record with its key?  Also by a transaction that has committed after our
+ * snapshot, and by this very statement.
+ */
 static bool
-is_recorded(SvcRowChange *change, Datum customer_id, Datum key)
+has_recorded_key(SvcRowChange *change)
 {
 	static SvcStatement statement = {
 		"SELECT FROM @extschema@.svc_usage WHERE customer_id = $1 AND idempotency_key = $2 LIMIT 1",
 		2, {TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {customer_id, key};
+	Datum		values[2];
 	SvcCall		call;
+	bool		isnull;
 	bool		found;
 
+	values[0] = svc_row_new(change, &customer_id_column, &isnull);
+	values[1] = svc_row_new(change, &key_column, &isnull);
+	if (isnull)
+		return false;
 	CommandCounterIncrement();
 	svc_call_begin(&call, change->fcinfo);
 	found = svc_statement_read_latest(&statement, values) > 0;

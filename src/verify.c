@@ -104,7 +104,7 @@ static SvcStatement usage = {
 	"   AND r.kind = s.kind AND r.start = s.start) x"
 	"  LEFT JOIN @extschema@.svc_usage_fold f ON f.customer_id = x.customer_id"
 	"  LEFT JOIN @extschema@.svc_customer c ON c.id = x.customer_id"
-	" WHERE x.stored IS DISTINCT FROM x.recounted AND (x.stored IS NOT NULL OR c.status <> 'merged') AND x.start >= coalesce(f.purged_until, '-infinity')"
+	" WHERE x.stored IS DISTINCT FROM x.recounted AND (x.stored IS NOT NULL OR c.merged_into IS NULL) AND x.start >= coalesce(f.purged_until, '-infinity')"
 	"  AND (x.customer_id, x.resource) NOT IN (SELECT customer_id, resource FROM unsettled)"
 	" ORDER BY x.customer_id COLLATE \"C\", x.start, x.kind, x.resource COLLATE \"C\"",
 	2, {TEXTOID, INT8OID}

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS @schema@.svc_usage (
     cluster bigint NOT NULL,
     quantity numeric NOT NULL CHECK (quantity > '-Infinity' AND quantity < 'Infinity'),
     consumes text COLLATE "C",
+    consumed numeric,
     overage numeric,
     resource text COLLATE "C" NOT NULL CHECK (length(resource) BETWEEN 1 AND 255),
     subscription_id text COLLATE "C",
@@ -46,7 +47,7 @@ CREATE INDEX IF NOT EXISTS svc_usage_invoice
 CREATE INDEX IF NOT EXISTS svc_usage_adjusts
     ON @schema@.svc_usage (customer_id, adjusts_id) WHERE adjusts_id IS NOT NULL;
 CREATE OR REPLACE TRIGGER zzz_svc_consume AFTER INSERT ON @schema@.svc_usage
-    FOR EACH ROW WHEN (NEW.consumes IS NOT NULL OR NEW.adjusts_id IS NOT NULL) EXECUTE FUNCTION @schema@.svc_usage_consume();
+    FOR EACH ROW WHEN (NEW.consumes IS NOT NULL) EXECUTE FUNCTION @schema@.svc_usage_consume();
 
 COMMENT ON TABLE @schema@.svc_usage IS 'Raw records of usage.';
 COMMENT ON COLUMN @schema@.svc_usage.revision IS 'Number of the record''s last event, 0 while it has none: a new record is quiet; set by svc.';
@@ -55,7 +56,8 @@ COMMENT ON COLUMN @schema@.svc_usage.booked_at IS 'When it counts: occurred_at, 
 COMMENT ON COLUMN @schema@.svc_usage.xid IS 'The transaction that has recorded it, by which roll-ups know what is new; set by svc, as is cluster.';
 COMMENT ON COLUMN @schema@.svc_usage.cluster IS 'System identifier of the installation that xid is of.';
 COMMENT ON COLUMN @schema@.svc_usage.quantity IS 'In the unit of the resource; negative in a correction.';
-COMMENT ON COLUMN @schema@.svc_usage.consumes IS 'Code of the entitlement that it has consumed, as the meter said when it was recorded; null: nothing; set by svc.';
+COMMENT ON COLUMN @schema@.svc_usage.consumes IS 'Code of the entitlement that it consumes, as the meter said when it was recorded; null: none; set by svc.';
+COMMENT ON COLUMN @schema@.svc_usage.consumed IS 'How much of that it has consumed, negative if given back; null: its quantity (1 of what is counted); set by svc, after the row is there.';
 COMMENT ON COLUMN @schema@.svc_usage.overage IS 'How much of the quantity the meter''s entitlement did not cover; null: all was covered, or the meter has none; negative in a correction that lessens it; set by svc, after the row is there.';
 COMMENT ON COLUMN @schema@.svc_usage.adjusts_id IS 'The record that this one corrects.';
 COMMENT ON COLUMN @schema@.svc_usage.reason IS 'Why it corrects.';

@@ -21,7 +21,7 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RETURN regexp_replace(format(E'%s: %s\n  detail: %s\n  hint: %s', SQLSTATE, SQLERRM, detail, hint), 'usg_\w+', '<id>', 'g');
 END $$;
-INSERT INTO svc_customer (id, name, status) SELECT c, c, 'active' FROM unnest('{open,c1,c2,q,o,z,p,m1,m2,late}'::text[]) c;
+INSERT INTO svc_customer (id, name, status) SELECT c, c, 'active' FROM unnest('{open,c1,c2,q,o,d,z,p,m1,m2,late}'::text[]) c;
 SELECT svc_set_meter('peak', 'max'), svc_set_meter('level', 'last'), svc_set_meter('logins', 'count') \g /dev/null
 
 -- ---- purging beside what is not final, disputed, or corrected ----
@@ -58,6 +58,8 @@ SET svc.late_usage = 'reject';
 SELECT svc_record_usage('late', 'api_calls', 1, '2026-01-05Z', 'k') = :'first' AS repeated, split_part(raises($$SELECT svc_record_usage('late', 'api_calls', 2, '2026-01-05Z', 'k')$$), ':', 1) AS another,
        split_part(raises($$SELECT svc_record_usage('late', 'api_calls', 1, '2026-01-05Z', 'l')$$), ':', 1) AS late;
 SELECT outcome, usage_id = :'first' AS first FROM svc_record_usage_batch('[{"customer_id": "late", "resource": "api_calls", "at": "2026-01-05Z", "idempotency_key": "k"}]');
+INSERT INTO svc_usage (customer_id, resource, quantity, occurred_at, idempotency_key) VALUES ('late', 'api_calls', 1, '2026-01-05Z', 'k') ON CONFLICT DO NOTHING;
+SELECT split_part(raises($$INSERT INTO svc_usage (customer_id, resource, quantity, occurred_at, idempotency_key) VALUES ('late', 'api_calls', 1, '2026-01-05Z', 'k')$$), ':', 1) AS by_index;
 RESET svc.late_usage;
 SELECT item, outcome, sqlstate, message FROM svc_record_usage_batch('[{"customer_id": "late", "resource": "x", "quantity": null}, {"customer_id": "late", "resource": "x", "at": null, "idempotency_key": null, "metadata": null}]');
 -- the customer was created after the transaction has begun
@@ -86,8 +88,39 @@ SELECT svc_grant_entitlement('o', 'scanning', 10, id => 'gs') \g /dev/null
 SELECT svc_record_usage('o', 'scans', 5), svc_adjust_usage('o', :'uncovered', -2), svc_adjust_usage('o', :'uncovered', -2), svc_record_usage('o', 'scans', 8) AS half \gset
 SELECT used_amount, overage_amount FROM svc_entitlement, LATERAL (SELECT sum(overage) AS overage_amount FROM svc_usage WHERE customer_id = 'o') u WHERE id = 'gs';
 SELECT svc_adjust_usage('o', :'half', -4) \g /dev/null
-SELECT quantity, consumes, overage, adjusts_id IS NOT NULL AS corrects FROM svc_usage WHERE customer_id = 'o' ORDER BY id;
+SELECT quantity, consumes, consumed, overage, adjusts_id IS NOT NULL AS corrects FROM svc_usage WHERE customer_id = 'o' ORDER BY id;
 SELECT used_amount FROM svc_entitlement WHERE id = 'gs';
+-- upwards, of what was not covered, while there is nothing, and then; and down again
+SELECT svc_record_usage('d', 'scans', 3) AS uncovered \gset
+SELECT svc_adjust_usage('d', :'uncovered', 2), svc_grant_entitlement('d', 'scanning', 10, id => 'gd') \g /dev/null
+SELECT svc_adjust_usage('d', :'uncovered', 4), svc_adjust_usage('d', :'uncovered', -6), svc_adjust_usage('d', :'uncovered', -2) \g /dev/null
+SELECT quantity, consumed, overage FROM svc_usage WHERE customer_id = 'd' ORDER BY id;
+SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
+-- what a negative record could not give back is not consumed by its correction
+SELECT svc_record_usage('d', 'scans', 2), svc_record_usage('d', 'scans', -5) AS negative \gset
+SELECT svc_adjust_usage('d', :'negative', 6) \g /dev/null
+SELECT quantity, consumed, overage FROM svc_usage WHERE id = :'negative' OR adjusts_id = :'negative' ORDER BY id;
+SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
+-- what it has consumed is not for others to say
+SELECT raises(format('UPDATE svc_usage SET status = ''disputed'', %s WHERE customer_id = ''d''', c)) FROM unnest('{consumes = NULL,consumed = 0}'::text[]) c;
+-- a trigger that keeps svc from writing that down
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE UPDATE ON svc_usage FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT raises($$SELECT svc_record_usage('c1', 'scans')$$);
+DROP TRIGGER keep ON svc_usage;
+CREATE TRIGGER keep BEFORE INSERT ON svc_usage FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT left(raises($$SELECT svc_record_usage('c1', 'scans')$$), 5) AS without_key, left(raises($$SELECT svc_record_usage('c1', 'scans', idempotency_key => 'suppressed')$$), 5) AS with_key;
+DROP TRIGGER keep ON svc_usage;
+-- a restored record consumes nothing, nor does one of its id inherit that
+BEGIN;
+SAVEPOINT s;
+INSERT INTO svc_usage (customer_id, id, resource, quantity, consumes, revision, created_at, updated_at, booked_at, xid, cluster)
+SELECT 'd', i, 'scans', 7, 'scanning', 0, now(), now(), now(), '1', 1 FROM unnest('{i,j}'::text[]) i;
+SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
+ROLLBACK TO s;
+INSERT INTO svc_usage (customer_id, id, resource, quantity) VALUES ('d', 'i', 'scans', 1);
+SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
+COMMIT;
 SELECT * FROM svc_verify();
 SELECT svc_aggregate_usage() \g /dev/null
 
@@ -113,6 +146,8 @@ SELECT * FROM costs;
 SELECT svc_set_meter('a'), svc_set_meter('b'), svc_record_usage('p', 'a', 1) \g /dev/null
 SELECT svc_aggregate_usage('p') \g /dev/null
 SELECT * FROM costs;
+-- those of any meter that is used can be changed, its meaning not
+SELECT svc_set_meter('peak', 'max', unit_cost => 1, currency => 'EUR', entitlement_code => 'peaks', consume_mode => 'overflow'), split_part(raises($$SELECT svc_set_meter('peak', 'last')$$), ':', 1) AS other, svc_set_meter('peak', 'max');
 SELECT raises('TRUNCATE svc_meter'), raises($$SELECT svc_set_meter('x', entitlement_code => '')$$);
 
 -- ---- comparing with the period before, which comes late, or is negative ----
@@ -126,7 +161,21 @@ SELECT period_start, api_calls, change_from_previous FROM svc_customer_usage WHE
 -- what is not over is not complete
 SELECT svc_record_usage('open', 'api_calls') \g /dev/null
 SELECT svc_aggregate_usage('open', '2999-01-01Z'), svc_aggregate_usage(upto => '2999-01-01Z');
+SELECT raises($$UPDATE svc_customer_usage SET status = 'complete' WHERE customer_id = 'open' AND period_type = 'year' AND period_end > now()$$) ~ 'SV001.*its period is not over' AS by_hand;
 SELECT count(*) AS not_over FROM svc_customer_usage WHERE period_end > now() AND status <> 'partial';
+
+-- a trigger that records while a period is being closed: as anybody who has recorded
+CREATE FUNCTION add_fee() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM svc.svc_record_usage(NEW.customer_id, 'fee', 1, NEW.period_end - interval '1 s'); RETURN NULL; END$$;
+CREATE TRIGGER fee AFTER UPDATE ON svc_customer_usage FOR EACH ROW WHEN (NEW.status = 'complete' AND NEW.period_type = 'month') EXECUTE FUNCTION add_fee();
+SELECT svc_record_usage('open', 'api_calls', 1, '2026-05-10Z') \g /dev/null
+SELECT raises($$SELECT svc_finalize_usage('open', 'month', '2026-05-10Z')$$);
+DROP TRIGGER fee ON svc_customer_usage;
+CREATE TRIGGER fee AFTER UPDATE ON svc_customer_usage FOR EACH ROW WHEN (NEW.status = 'finalized' AND NEW.period_type = 'month') EXECUTE FUNCTION add_fee();
+SELECT svc_finalize_usage('open', 'month', '2026-01-10Z');
+SELECT occurred_at, booked_at FROM svc_usage WHERE resource = 'fee';
+DROP TRIGGER fee ON svc_customer_usage;
+SELECT svc_aggregate_usage('open') \g /dev/null
+SELECT * FROM svc_verify();
 
 -- ---- what was merged into another keeps what was final ----
 SELECT svc_record_usage('m1', r, n, at::timestamptz) FROM unnest('{api_calls,peak}'::text[]) r, (VALUES (3, '2026-01-10Z'), (4, '2026-02-10Z')) v (n, at) \g /dev/null
@@ -134,6 +183,16 @@ SELECT svc_aggregate_usage('m1'), svc_finalize_usage('m1', 'month', '2026-01-10Z
 SELECT svc_merge_customer('m1', 'm2'), svc_aggregate_usage() \g /dev/null
 SELECT c, r, g.quantity, j.quantity AS january, w.lifetime FROM unnest('{m1,m2}'::text[]) c, unnest('{api_calls,peak}'::text[]) r, svc_get_usage(c, r) g, svc_get_usage(c, r, '2026-01-01Z', '2026-02-01Z') j, svc_usage_windows(c) w
 WHERE w.resource = r ORDER BY 1, 2;
+SELECT * FROM svc_verify();
+
+-- also when the other is deleted
+SELECT svc_churn_customer('m2'), svc_delete_customer('m2') \g /dev/null
+SELECT quantity FROM svc_get_usage('m1', 'api_calls');
+SELECT * FROM svc_verify();
+-- records that have had events, and have consumed
+SELECT svc_dispute_usage('d', id) FROM svc_usage WHERE customer_id = 'd' AND adjusts_id IS NULL LIMIT 1;
+SELECT svc_merge_customer('d', 'o');
+SELECT count(*), sum(quantity), sum(coalesce(consumed, quantity)) AS consumed, (SELECT sum(used_amount) FROM svc_entitlement WHERE customer_id = 'o') AS used FROM svc_usage WHERE customer_id = 'o';
 SELECT * FROM svc_verify();
 
 -- ---- who cannot be rolled up does not keep the others back ----
@@ -144,9 +203,20 @@ CREATE TRIGGER refuse BEFORE UPDATE ON svc_customer_usage FOR EACH ROW WHEN (NEW
 SET client_min_messages = error;
 DO 'BEGIN FOR n IN 1 .. 6 LOOP PERFORM svc_run_due(max_rows => 1); END LOOP; END';
 SELECT c, quantity = (SELECT sum(api_calls) FROM svc_customer_usage WHERE customer_id = c AND period_type = 'year' AND is_folded) AS rolled_up FROM unnest('{c1,c2,open}'::text[]) c, svc_get_usage(c, 'api_calls');
+-- nor who cannot be completed, or marked
+SELECT svc_record_usage(c, 'api_calls', 1, '2026-07-10Z') FROM unnest('{c2,open}'::text[]) c \g /dev/null
 DROP TRIGGER refuse ON svc_customer_usage;
-RESET client_min_messages;
+CREATE TRIGGER refuse BEFORE UPDATE ON svc_customer_usage FOR EACH ROW WHEN (NEW.customer_id = 'c2' AND NEW.status = 'complete') EXECUTE FUNCTION refuse();
 SELECT svc_aggregate_usage() AS the_rest;
+SELECT customer_id, status FROM svc_customer_usage WHERE period_type = 'month' AND period_start = '2026-07-01Z' ORDER BY 1;
+SELECT svc_record_usage('c2', 'api_calls', 1, '2026-08-10Z'), svc_record_usage('open', 'api_calls', 1, '2026-08-10Z') \g /dev/null
+DROP TRIGGER refuse ON svc_customer_usage;
+SELECT svc_finalize_usage(c, 'month', '2026-08-10Z') FROM unnest('{c2,open}'::text[]) c \g /dev/null
+CREATE TRIGGER refuse BEFORE UPDATE ON svc_usage FOR EACH ROW WHEN (NEW.customer_id = 'c2') EXECUTE FUNCTION refuse();
+SELECT task, done FROM svc_run_due() WHERE task IN ('mark usage aggregated', 'failed');
+SELECT customer_id, status FROM svc_usage WHERE occurred_at = '2026-08-10Z' ORDER BY 1;
+DROP TRIGGER refuse ON svc_usage;
+RESET client_min_messages;
 
 SELECT raises($$SELECT svc_add_figures('[1, 2]', '{"a": 1}')$$), raises($$SELECT svc_add_figures('{"a": 1}', '7')$$), raises($$SELECT svc_add_figures(NULL, '5')$$);
 
