@@ -163,6 +163,8 @@ svc_set_meter(PG_FUNCTION_ARGS)
 			values[i] = PG_GETARG_DATUM(i);
 	}
 	svc_call_begin(&call, fcinfo);
+	/* before the row, as in the trigger of a new one */
+	LockRelationOid(svc_catalog_table("svc_usage"), ShareRowExclusiveLock);
 	if (svc_statement_run(&update, values, isnull) == 0)
 		svc_statement_run(&insert, values, isnull);
 	svc_call_end(&call);

@@ -66,6 +66,7 @@ typedef struct Closing
 typedef struct Completion
 {
 	const char *customer_id;	/* empty: of all customers */
+	bool		skips_locked;
 	TimestampTz upto;
 	int32		max_rows;
 	int64		completed;
@@ -75,7 +76,6 @@ typedef struct Completion
 typedef struct Marking
 {
 	Datum		customer_id;
-	Datum		from;
 	int32		max_rows;
 	int32		marked;
 } Marking;
@@ -212,25 +212,26 @@ svc_usage_complete(TimestampTz upto, int32 max_rows, int64 *failed)
 	static SvcStatement find = {
 		"SELECT t.customer_id::text FROM @extschema@.svc_customer_usage t"
 		" WHERE t.status = 'partial' AND t.is_folded AND t.period_end <= $1"
-		" GROUP BY t.customer_id ORDER BY min(t.period_end), t.customer_id LIMIT $2",
-		2, {TIMESTAMPTZOID, INT4OID}
+		" GROUP BY t.customer_id ORDER BY min(t.period_end), t.customer_id",
+		1, {TIMESTAMPTZOID}
 	};
-	Completion	completion = {"", upto, max_rows};
-	Datum		values[2] = {TimestampTzGetDatum(Min(upto, svc_clock_now())), Int32GetDatum(max_rows)};
+	Completion	completion = {"", true, upto, max_rows};
+	Datum		until = TimestampTzGetDatum(Min(upto, svc_clock_now()));
 	uint64		rows;
 	SPITupleTable *due;
 	int64		completed = 0;
 
 	if (svc_attempt_work(complete_rows, &completion) == NULL)
 		return completion.completed;
-	rows = svc_statement_run(&find, values, NULL);
+	rows = svc_statement_run(&find, &until, NULL);
 	due = SPI_tuptable;
-	for (uint64 row = 0; row < rows; row++)
+	for (uint64 row = 0; row < rows && completed < max_rows; row++)
 	{
 		bool		isnull;
 		Datum		customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
 
 		completion.customer_id = TextDatumGetCString(customer_id);
+		completion.max_rows = max_rows - (int32) completed;
 		completion.completed = 0;
 		if (svc_attempt(complete_rows, &completion, SVC_CUSTOMER, (Datum) 0, customer_id))
 			completed += completion.completed;
@@ -248,12 +249,9 @@ int64
 svc_usage_mark_aggregated(int32 max_rows, int64 *failed)
 {
 	static SvcStatement find = {
-		"SELECT customer_id::text, to_mark_from::timestamptz FROM @extschema@.svc_usage_fold"
-		" WHERE to_mark_from IS NOT NULL ORDER BY customer_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
-		1, {INT4OID}
+		"SELECT customer_id::text FROM @extschema@.svc_usage_fold WHERE to_mark_from IS NOT NULL ORDER BY customer_id", 0
 	};
-	Datum		limit = Int32GetDatum(max_rows);
-	uint64		rows = svc_statement_run(&find, &limit, NULL);
+	uint64		rows = svc_statement_run(&find, NULL, NULL);
 	SPITupleTable *due = SPI_tuptable;
 	int32		left = max_rows;
 
@@ -263,7 +261,6 @@ svc_usage_mark_aggregated(int32 max_rows, int64 *failed)
 		bool		isnull;
 
 		marking.customer_id = SPI_getbinval(due->vals[row], due->tupdesc, 1, &isnull);
-		marking.from = SPI_getbinval(due->vals[row], due->tupdesc, 2, &isnull);
 		if (svc_attempt(mark_rows, &marking, SVC_CUSTOMER, (Datum) 0, marking.customer_id))
 			left -= marking.marked;
 		else
@@ -281,6 +278,11 @@ static void
 mark_rows(void *state)
 {
 	static const SvcDeed deed = {.noun = SVC_USAGE, .action = "aggregate", .counters_only = true};
+	static SvcStatement lock = {
+		"SELECT to_mark_from::timestamptz FROM @extschema@.svc_usage_fold"
+		" WHERE customer_id = $1 AND to_mark_from IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED",
+		1, {TEXTOID}
+	};
 	static SvcStatement mark = {
 		"UPDATE @extschema@.svc_usage SET status = 'aggregated' WHERE customer_id = $1 AND id = ANY (ARRAY("
 		"  SELECT u.id FROM @extschema@.svc_usage u WHERE " TO_MARK " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED))",
@@ -293,8 +295,12 @@ mark_rows(void *state)
 		2, {TEXTOID, TIMESTAMPTZOID}
 	};
 	Marking    *marking = state;
-	Datum		values[3] = {marking->customer_id, marking->from, Int32GetDatum(marking->max_rows)};
+	Datum		values[3] = {marking->customer_id, 0, Int32GetDatum(marking->max_rows)};
+	bool		isnull;
 
+	if (svc_statement_run(&lock, values, NULL) == 0)
+		return;
+	values[1] = svc_statement_value(0, 1, &isnull);
 	marking->marked = (int32) svc_lifecycle_write(&deed, &mark, values, NULL);
 	if (marking->marked < marking->max_rows)
 		svc_statement_run(&done, values, NULL);
@@ -411,7 +417,7 @@ advance(const Closing *closing)
 static int64
 complete(const char *customer_id, TimestampTz upto, int32 max_rows)
 {
-	Completion	completion = {customer_id, upto, max_rows};
+	Completion	completion = {customer_id, customer_id[0] == '\0', upto, max_rows};
 
 	complete_rows(&completion);
 	return completion.completed;
@@ -423,8 +429,7 @@ complete(const char *customer_id, TimestampTz upto, int32 max_rows)
  * has locked.
  *
  * What came late to a period changes how the next one compares, if that is complete
- * already.  (If somebody has that locked it is left: he has reopened it, as a rule, and it
- * is compared when it is complete.)
+ * already.  If somebody has that locked the period is left for the next time.
  */
 static void
 complete_rows(void *state)
@@ -436,7 +441,7 @@ complete_rows(void *state)
 		Int32GetDatum(completion->max_rows), CStringGetTextDatum(completion->customer_id),
 	FullTransactionIdGetDatum(svc_usage_horizon())};
 	bool		one = completion->customer_id[0] != '\0';
-	const char *locked = one ? "" : " SKIP LOCKED";
+	const char *locked = completion->skips_locked ? " SKIP LOCKED" : "";
 	StringInfoData sql;
 	bool		isnull;
 
@@ -449,11 +454,17 @@ complete_rows(void *state)
 					 "  WHERE t.status = 'partial' AND t.is_folded AND t.period_end <= $1 AND (%s)"
 					 "   AND NOT EXISTS (SELECT FROM new n WHERE n.customer_id = t.customer_id AND n.since < t.period_end)"
 					 "  ORDER BY t.period_end LIMIT $3 FOR NO KEY UPDATE OF t%s),"
-					 " next AS MATERIALIZED (SELECT t.customer_id, t.id FROM due d"
+					 " follower AS MATERIALIZED (SELECT d.customer_id, d.id AS due_id, t.id FROM due d"
 					 "  JOIN @extschema@.svc_customer_usage t ON t.customer_id = d.customer_id AND t.period_type = d.period_type"
-					 "   AND t.period_start = d.period_end AND t.is_folded AND t.status = 'complete' FOR NO KEY UPDATE OF t%s),"
+					 "   AND t.period_start = d.period_end AND t.is_folded AND t.status = 'complete'),"
+					 " next AS MATERIALIZED (SELECT t.customer_id, t.id FROM follower f"
+					 "  JOIN @extschema@.svc_customer_usage t ON t.customer_id = f.customer_id AND t.id = f.id"
+					 "  WHERE t.status = 'complete' FOR NO KEY UPDATE OF t%s),"
 					 " done AS (UPDATE @extschema@.svc_customer_usage t SET status = 'complete', change_from_previous = " CHANGE
-					 "  FROM (SELECT customer_id, id, true AS is_due FROM due UNION ALL SELECT customer_id, id, false FROM next) d"
+					 "  FROM (SELECT d.customer_id, d.id, true AS is_due FROM due d"
+					 "    WHERE NOT EXISTS (SELECT FROM follower f WHERE f.customer_id = d.customer_id AND f.due_id = d.id"
+					 "     AND NOT EXISTS (SELECT FROM next n WHERE n.customer_id = f.customer_id AND n.id = f.id))"
+					 "   UNION ALL SELECT customer_id, id, false FROM next) d"
 					 "  WHERE t.customer_id = d.customer_id AND t.id = d.id"
 					 "   AND (d.is_due OR t.change_from_previous IS DISTINCT FROM " CHANGE ")"
 					 "  RETURNING d.is_due)"

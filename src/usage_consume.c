@@ -46,6 +46,7 @@ static SvcColumn adjusts_id_column = {"adjusts_id"};
 /* A record with its corrections, apart from the present one. */
 typedef struct Corrected
 {
+	bool		is_negative;	/* the record alone */
 	Datum		worth;
 	Datum		consumed;
 	Datum		overage;
@@ -130,8 +131,9 @@ find_corrected(SvcRowChange *change, Corrected *corrected)
 	};
 	/* also by a transaction that has committed after our snapshot */
 	static SvcStatement read = {
-		"SELECT coalesce(sum(u.worth), 0), coalesce(sum(coalesce(u.consumed, u.worth)), 0), coalesce(greatest(sum(u.overage), 0), 0)"
-		" FROM (SELECT CASE WHEN $4 THEN " SVC_USAGE_COUNT("u") " ELSE u.quantity END AS worth, u.consumed, u.overage"
+		"SELECT coalesce(sum(u.worth), 0), coalesce(sum(coalesce(u.consumed, u.worth)), 0), coalesce(greatest(sum(u.overage), 0), 0),"
+		"  coalesce(bool_or(u.worth < 0 AND u.id = $2), false)"
+		" FROM (SELECT u.id, CASE WHEN $4 THEN " SVC_USAGE_COUNT("u") " ELSE u.quantity END AS worth, u.consumed, u.overage"
 		"  FROM @extschema@.svc_usage u WHERE u.customer_id = $1 AND (u.id = $2 OR u.adjusts_id = $2) AND u.id <> $3) u",
 		4, {TEXTOID, TEXTOID, TEXTOID, BOOLOID}
 	};
@@ -151,6 +153,7 @@ find_corrected(SvcRowChange *change, Corrected *corrected)
 	corrected->worth = svc_statement_value(0, 1, &isnull);
 	corrected->consumed = svc_statement_value(0, 2, &isnull);
 	corrected->overage = svc_statement_value(0, 3, &isnull);
+	corrected->is_negative = DatumGetBool(svc_statement_value(0, 4, &isnull));
 	return true;
 }
 
@@ -165,7 +168,8 @@ rest_to_consume(const Corrected *corrected, Datum worth)
 	Datum		not_given_back;
 
 	if (svc_amount_sign(worth) < 0)
-		return svc_amount_greatest(worth, svc_amount_subtract(zero, svc_amount_greatest(corrected->consumed, zero)));
+		return corrected->is_negative ? worth :
+			svc_amount_greatest(worth, svc_amount_subtract(zero, svc_amount_greatest(corrected->consumed, zero)));
 	if (svc_amount_sign(corrected->worth) >= 0)
 		return worth;
 	not_given_back = svc_amount_greatest(svc_amount_subtract(corrected->consumed, corrected->worth), zero);

@@ -32,7 +32,8 @@
  * ROW EXCLUSIVE, to move the horizon: if somebody else has it, that is not done now.
  *
  * Before, state is made for customers that have none, with these locked FOR SHARE: who
- * changes a customer's time zone tells its state (customer.c), and must find it.  Who
+ * changes a customer's time zone tells its state (customer.c), and must find it (at
+ * REPEATABLE READ he may not: then the next record sets it right).  Who
  * makes the same row is waited for, so all customers' is made with that very lock on
  * svc_usage_horizon only, and one customer's with ROW EXCLUSIVE, which conflicts with it.
  *

@@ -107,6 +107,7 @@ static SvcColumn booked_at_column = {"booked_at", TIMESTAMPTZOID};
 static SvcColumn xid_column = {"xid", XID8OID};
 static SvcColumn cluster_column = {"cluster", INT8OID};
 static SvcColumn consumes_column = {"consumes"};
+static SvcColumn consumed_column = {"consumed", NUMERICOID};
 static SvcColumn overage_column = {"overage", NUMERICOID};
 static SvcColumn subscription_id_column = {"subscription_id"};
 static SvcColumn invoice_id_column = {"invoice_id"};
@@ -203,6 +204,7 @@ check(SvcRowChange *change)
 				svc_row_new(change, &occurred_at_column, &isnull), false);
 	svc_row_set(change, &xid_column, FullTransactionIdGetDatum(GetTopFullTransactionId()), false);
 	svc_row_set(change, &cluster_column, svc_cluster(), false);
+	svc_row_set(change, &consumed_column, (Datum) 0, true);
 	svc_row_set(change, &overage_column, (Datum) 0, true);
 	check_references(change);
 	if (!check_correction(change, &consumes))

@@ -101,7 +101,13 @@ SELECT svc_record_usage('d', 'scans', 2), svc_record_usage('d', 'scans', -5) AS 
 SELECT svc_adjust_usage('d', :'negative', 6) \g /dev/null
 SELECT quantity, consumed, overage FROM svc_usage WHERE id = :'negative' OR adjusts_id = :'negative' ORDER BY id;
 SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
+-- one that is to give back more does
+SELECT svc_record_usage('d', 'scans', 6), svc_record_usage('d', 'scans', -1) AS negative \gset
+SELECT svc_adjust_usage('d', :'negative', -2) \g /dev/null
+SELECT used_amount FROM svc_entitlement WHERE id = 'gd';
 -- what it has consumed is not for others to say
+INSERT INTO svc_usage (customer_id, id, resource, quantity, consumes, consumed, overage) VALUES ('d', 'forged', 'scans', 1, 'gold', 500, 7);
+SELECT consumes, consumed, overage FROM svc_usage WHERE id = 'forged';
 SELECT raises(format('UPDATE svc_usage SET status = ''disputed'', %s WHERE customer_id = ''d''', c)) FROM unnest('{consumes = NULL,consumed = 0}'::text[]) c;
 -- a trigger that keeps svc from writing that down
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -210,6 +216,8 @@ CREATE TRIGGER refuse BEFORE UPDATE ON svc_customer_usage FOR EACH ROW WHEN (NEW
 SELECT svc_aggregate_usage() AS the_rest;
 SELECT customer_id, status FROM svc_customer_usage WHERE period_type = 'month' AND period_start = '2026-07-01Z' ORDER BY 1;
 SELECT svc_record_usage('c2', 'api_calls', 1, '2026-08-10Z'), svc_record_usage('open', 'api_calls', 1, '2026-08-10Z') \g /dev/null
+DO 'BEGIN FOR n IN 1 .. 12 LOOP PERFORM svc_run_due(max_rows => 1); END LOOP; END';
+SELECT customer_id, count(*) FROM svc_customer_usage WHERE customer_id IN ('c2', 'open') AND status = 'partial' AND period_end < now() GROUP BY 1;
 DROP TRIGGER refuse ON svc_customer_usage;
 SELECT svc_finalize_usage(c, 'month', '2026-08-10Z') FROM unnest('{c2,open}'::text[]) c \g /dev/null
 CREATE TRIGGER refuse BEFORE UPDATE ON svc_usage FOR EACH ROW WHEN (NEW.customer_id = 'c2') EXECUTE FUNCTION refuse();
