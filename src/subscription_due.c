@@ -85,7 +85,6 @@ typedef struct CatchUp
 } CatchUp;
 
 static void catch_up(void *state);
-static bool is_due(const SvcSubscriptionKey *key, TimestampTz at);
 static void become_past_due(void *state);
 static void reactivate(void *state);
 static void read_state(State *state, const SvcSubscriptionKey *key);
@@ -216,45 +215,48 @@ catch_up(void *state)
 }
 
 /*
- * Has the customer a plan by another subscription?  One that gives it up by now
- * does so first, if nobody else has it locked.  The last result tells which.
+ * Has the customer a plan by another subscription?  Those that give it up by now, or
+ * that change to it, do so first, if nobody else has them locked.  The last result tells
+ * which.
  */
 bool
 svc_subscription_has_other(const SvcSubscriptionKey *key, Datum plan_id)
 {
-	static SvcStatement statement = {
+	static SvcStatement due = {
+		"SELECT id::text FROM @extschema@.svc_subscription"
+		" WHERE customer_id = $1 AND id <> $2 AND due_at <= $4"
+		"  AND (plan_id = $3 AND NOT allow_duplicate OR scheduled_plan_id = $3 AND (due_at < $4 OR id < $2))"
+		" ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
+		4, {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	static SvcStatement other = {
 		"SELECT id::text, status::text FROM @extschema@.svc_subscription"
 		" WHERE customer_id = $1 AND plan_id = $3 AND id <> $2 AND NOT allow_duplicate"
 		"  AND status IN ('trialing', 'active', 'past_due', 'paused') ORDER BY id LIMIT 1",
 		3, {TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[3] = {key->customer_id, key->id, plan_id};
-	SvcSubscriptionKey keys[2] = {*key, {key->customer_id}};
-	CatchUp		work = {&keys[1], svc_clock_now()};
+	TimestampTz now = svc_clock_now();
+	Datum		values[4] = {key->customer_id, key->id, plan_id, TimestampTzGetDatum(now)};
+	uint64		rows = svc_statement_run(&due, values, NULL);
+	SvcSubscriptionKey *keys = palloc((rows + 1) * sizeof(SvcSubscriptionKey));
 	bool		isnull;
 
-	if (svc_statement_run(&statement, values, NULL) == 0)
-		return false;
-	keys[1].id = svc_statement_value(0, 1, &isnull);
-	if (is_due(&keys[1], work.at) && svc_subscription_lock(&keys[1], false))
+	keys[0] = *key;
+	for (uint64 row = 0; row < rows; row++)
 	{
-		svc_plan_lock_all_grants(keys, 2);
-		/* its trouble is not ours */
-		(void) svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, key->customer_id, keys[1].id);
+		keys[row + 1].customer_id = key->customer_id;
+		keys[row + 1].id = svc_statement_value(row, 1, &isnull);
 	}
-	return svc_statement_run(&statement, values, NULL) > 0;
-}
+	if (rows > 0)
+		svc_plan_lock_all_grants(keys, rows + 1);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		CatchUp		work = {&keys[row + 1], now};
 
-static bool
-is_due(const SvcSubscriptionKey *key, TimestampTz at)
-{
-	static SvcStatement statement = {
-		"SELECT FROM @extschema@.svc_subscription WHERE customer_id = $1 AND id = $2 AND due_at <= $3",
-		3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[3] = {key->customer_id, key->id, TimestampTzGetDatum(at)};
-
-	return svc_statement_run(&statement, values, NULL) > 0;
+		/* its trouble is not ours */
+		(void) svc_attempt(catch_up, &work, SVC_SUBSCRIPTION, key->customer_id, keys[row + 1].id);
+	}
+	return svc_statement_run(&other, values, NULL) > 0;
 }
 
 /* Refuse a second subscription to a plan. */

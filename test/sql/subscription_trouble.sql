@@ -220,6 +220,14 @@ SELECT svc_renew_subscription('c9', 'b', at => '2027-02-03Z') \g /dev/null
 DROP TRIGGER refuse ON svc_subscription;
 SELECT id, plan_id, status, allow_duplicate FROM svc_subscription WHERE customer_id = 'c9' ORDER BY id;
 
+-- a noted change to a plan comes before who wants that plan after it
+SELECT svc_create_customer('{"id": "d9", "name": "D", "status": "active", "payment_method": "card"}'),
+       svc_create_subscription('d9', 'pro', properties => '{"id": "a"}', at => '2027-01-01Z'),
+       svc_downgrade_subscription('d9', 'a', 'starter', at_period_end => true, at => '2027-01-02Z') \g /dev/null
+\set VERBOSITY sqlstate
+SELECT svc_create_subscription('d9', 'starter', at => '2027-02-03Z');
+\set VERBOSITY default
+
 -- a period whose end is put off after it was over is billed by what it came to be
 SELECT svc_create_customer('{"id": "d1", "name": "D", "status": "active", "payment_method": "card"}'),
        svc_create_subscription('d1', 'seats', properties => '{"id": "p"}', at => '2027-01-01Z'),
