@@ -1330,4 +1330,5 @@ print { $_->{to} } "\\q\n" for values %session;
 close $_->{to} for values %session;
 waitpid $_->{pid}, 0 for values %session;
 $node->stop;
+diag "SVC_TEST_SEED=$seed" unless Test::More->builder->is_passing;
 done_testing();

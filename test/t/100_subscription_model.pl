@@ -233,4 +233,5 @@ note "$allowed consumes allowed, $denied denied, $refused calls refused";
 ok($allowed > 200 && $denied > 50 && $refused > 50, 'consumes were allowed and denied, calls refused');
 
 $node->stop;
+diag "SVC_TEST_SEED=$seed" unless Test::More->builder->is_passing;
 done_testing();

@@ -151,4 +151,5 @@ is(join(', ', grep { !$done{$_} } 'record', 'insert', 'batch', 'adjust', 'disput
 note join ', ', map { "$_: $done{$_}" } sort keys %done;
 $session->quit;
 $node->stop;
+diag "SVC_TEST_SEED=$seed" unless Test::More->builder->is_passing;
 done_testing();
