@@ -106,7 +106,8 @@ for my $client (1 .. $CLIENTS)
 append_to_file("$dir/roll1.sql", join '', map {
 	(rand() < 0.5 ? "SELECT svc_aggregate_usage();\n" : "SELECT count(*) FROM svc_run_due(max_rows => 50);\n") . "SELECT look();\n"
 } 1 .. 3000);
-append_to_file("$dir/roll2.sql", join '', map {
+# (one is closed at once, so that there is something late however slow all this is)
+append_to_file("$dir/roll2.sql", join '', "SELECT svc_finalize_usage('c1', 'day', '2026-01-15 12:00Z');\n", map {
 	my $customer = 'c' . (1 + int rand $CUSTOMERS);
 	my $what = rand;
 	$what < 0.6 ? "SELECT svc_aggregate_usage('$customer');\n" :
