@@ -57,6 +57,7 @@ static SvcColumn customer_id_column = {"customer_id"};
 static SvcColumn revision_column = {"revision", INT8OID};
 
 static void drop_notes(XactEvent event, void *arg);
+static Note *find_restored(SvcRowChange *change);
 static int64 given_revision(SvcRowChange *change);
 static void make_notes(void);
 static NoteKey note_key(SvcRowChange *change, int64 revision);
@@ -105,16 +106,11 @@ svc_handover_event(SvcRowChange *change, int64 revision, int64 event_id)
 bool
 svc_handover_take_restored(SvcRowChange *change)
 {
-	NoteKey		key;
-	Note	   *note;
+	Note	   *note = find_restored(change);
 
-	if (notes == NULL)
+	if (note == NULL)
 		return false;
-	key = note_key(change, given_revision(change));
-	note = hash_search(notes, &key, HASH_FIND, NULL);
-	if (note == NULL || note->event_id != RESTORED)
-		return false;
-	(void) hash_search(notes, &key, HASH_REMOVE, NULL);
+	(void) hash_search(notes, &note->key, HASH_REMOVE, NULL);
 	return true;
 }
 
@@ -125,14 +121,23 @@ svc_handover_take_restored(SvcRowChange *change)
 bool
 svc_handover_is_restored(SvcRowChange *change)
 {
+	Note	   *note = find_restored(change);
+
+	return note != NULL && note->statement == GetActiveSnapshot()->curcid;
+}
+
+/* The note that the row was inserted with its revision, or NULL. */
+static Note *
+find_restored(SvcRowChange *change)
+{
 	NoteKey		key;
 	Note	   *note;
 
 	if (notes == NULL)
-		return false;
+		return NULL;
 	key = note_key(change, given_revision(change));
 	note = hash_search(notes, &key, HASH_FIND, NULL);
-	return note != NULL && note->event_id == RESTORED && note->statement == GetActiveSnapshot()->curcid;
+	return note == NULL || note->event_id != RESTORED ? NULL : note;
 }
 
 /* AFTER: the id drawn for the event of this revision, 0 when none was. */

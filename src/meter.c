@@ -78,6 +78,7 @@ static void check_row(HeapTuple row, TupleDesc desc);
 static void check_word(HeapTuple row, TupleDesc desc, const char *column, const char *const *words, int count);
 static void check_meaning(const Meaning *before, const Meaning *after);
 static Meaning meaning_of(HeapTuple row, TupleDesc desc);
+static bool is_meter(const char *resource);
 static bool is_plain(const Meaning *meaning);
 static bool same_text(const char *a, const char *b);
 static void refuse_used(const char *resource);
@@ -118,7 +119,9 @@ svc_meter_change(PG_FUNCTION_ARGS)
 	LockRelationOid(svc_catalog_table("svc_usage"), ShareRowExclusiveLock);
 	before = meaning_of(old_row, desc);
 	after = meaning_of(new_row, desc);
-	check_meaning(&before, &after);
+	/* (one that is there already is refused, or it is an update that follows) */
+	if (old_row != NULL || !is_meter(after.resource))
+		check_meaning(&before, &after);
 	CacheInvalidateRelcache(trigger->tg_relation);
 	svc_call_end(&call);
 	return PointerGetDatum(new_row != NULL ? new_row : old_row);
@@ -134,13 +137,7 @@ svc_meter_change(PG_FUNCTION_ARGS)
 Datum
 svc_set_meter(PG_FUNCTION_ARGS)
 {
-	/* (the trigger is to know what the meter was) */
-	static SvcStatement update = {
-		"UPDATE @extschema@.svc_meter SET aggregation = $2, unit = $3, unit_cost = $4, currency = $5, usage_column = $6,"
-		"  entitlement_code = $7, consume_mode = $8 WHERE resource = $1",
-		8, {TEXTOID, TEXTOID, TEXTOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	static SvcStatement insert = {
+	static SvcStatement statement = {
 		"INSERT INTO @extschema@.svc_meter"
 		" (resource, aggregation, unit, unit_cost, currency, usage_column, entitlement_code, consume_mode)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -163,10 +160,7 @@ svc_set_meter(PG_FUNCTION_ARGS)
 			values[i] = PG_GETARG_DATUM(i);
 	}
 	svc_call_begin(&call, fcinfo);
-	/* before the row, as in the trigger of a new one */
-	LockRelationOid(svc_catalog_table("svc_usage"), ShareRowExclusiveLock);
-	if (svc_statement_run(&update, values, isnull) == 0)
-		svc_statement_run(&insert, values, isnull);
+	svc_statement_run(&statement, values, isnull);
 	svc_call_end(&call);
 	PG_RETURN_VOID();
 }
@@ -376,6 +370,20 @@ meaning_of(HeapTuple row, TupleDesc desc)
 	meaning.aggregation = SPI_getvalue(row, desc, SPI_fnumber(desc, "aggregation"));
 	meaning.column = SPI_getvalue(row, desc, SPI_fnumber(desc, "usage_column"));
 	return meaning;
+}
+
+static bool
+is_meter(const char *resource)
+{
+	static SvcStatement statement = {
+		"SELECT FROM @extschema@.svc_meter WHERE resource = $1", 1, {TEXTOID}
+	};
+	Datum		value;
+
+	if (resource == NULL)
+		return false;
+	value = CStringGetTextDatum(resource);
+	return svc_statement_read_latest(&statement, &value) > 0;
 }
 
 static bool

@@ -85,7 +85,7 @@ static void find_period(Closing *closing, TimestampTz at);
 static void refuse_own_records(const Closing *closing);
 static void finalize_customer(const Closing *closing);
 static TimestampTz advance(const Closing *closing);
-static int64 complete(const char *customer_id, TimestampTz upto, int32 max_rows);
+static void complete_customer(Datum customer_id, TimestampTz upto);
 static void complete_rows(void *state);
 static void mark_rows(void *state);
 
@@ -120,7 +120,7 @@ svc_aggregate_usage(PG_FUNCTION_ARGS)
 
 		svc_gate_read_row(&row, SVC_CUSTOMER, (Datum) 0, customer_id);
 		folded = svc_usage_fold_customer(customer_id);
-		(void) complete(TextDatumGetCString(customer_id), upto, PG_INT32_MAX);
+		complete_customer(customer_id, upto);
 	}
 	svc_call_end(&call);
 	PG_RETURN_INT64(folded);
@@ -157,7 +157,7 @@ svc_finalize_usage(PG_FUNCTION_ARGS)
 	svc_gate_read_row(&row, SVC_CUSTOMER, (Datum) 0, closing.customer_id);
 	(void) svc_usage_fold_customer(closing.customer_id);
 	find_period(&closing, at);
-	(void) complete(TextDatumGetCString(closing.customer_id), closing.end, PG_INT32_MAX);
+	complete_customer(closing.customer_id, closing.end);
 	closed_until = advance(&closing);
 	/* what we know of it, as one who has recorded, is out of date: also by triggers */
 	svc_usage_row_forget();
@@ -413,14 +413,13 @@ advance(const Closing *closing)
 	"  AND p.period_start = @extschema@.svc_period_start(t.period_type, t.period_start - interval '1 microsecond'," \
 	"   (SELECT z.timezone FROM @extschema@.svc_usage_fold z WHERE z.customer_id = t.customer_id)))"
 
-/* Complete those of one customer, or, if that is empty, those of all; how many. */
-static int64
-complete(const char *customer_id, TimestampTz upto, int32 max_rows)
+/* Complete those of one customer, and wait for who has them locked. */
+static void
+complete_customer(Datum customer_id, TimestampTz upto)
 {
-	Completion	completion = {customer_id, customer_id[0] == '\0', upto, max_rows};
+	Completion	completion = {TextDatumGetCString(customer_id), false, upto, PG_INT32_MAX};
 
 	complete_rows(&completion);
-	return completion.completed;
 }
 
 /*

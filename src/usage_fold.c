@@ -33,9 +33,9 @@
  *
  * Before, state is made for customers that have none, with these locked FOR SHARE: who
  * changes a customer's time zone tells its state (customer.c), and must find it (at
- * REPEATABLE READ he may not: then the next record sets it right).  Who
- * makes the same row is waited for, so all customers' is made with that very lock on
- * svc_usage_horizon only, and one customer's with ROW EXCLUSIVE, which conflicts with it.
+ * REPEATABLE READ he may not: then the next record sets it right).  Who makes the same
+ * row is waited for, so all customers' is made with that very lock on svc_usage_horizon
+ * only, and one customer's with ROW EXCLUSIVE, which conflicts with it.
  *
  *-------------------------------------------------------------------------
  */

@@ -208,14 +208,12 @@ svc_usage_read(const SvcUsageReader *reader, const char *resource, TimestampTz f
 	Figure		figure = {.amount = svc_amount_zero()};
 
 	question.aggregation = question.meter == NULL ? SVC_SUM : question.meter->aggregation;
-	if (from >= to)
-		;
-	else if (question.aggregation == SVC_LAST)
+	if (from < to && question.aggregation == SVC_LAST)
 	{
 		if (!read_last(&question, raw, &figure))
 			read_purged(&question, purged, &figure);
 	}
-	else
+	else if (from < to)
 	{
 		split(&question, span);
 		if (read_tail(&question, &figure))

@@ -131,7 +131,6 @@ static bool is_repetition(SvcRowChange *change);
 static void lock_key(Datum customer_id, Datum key);
 static bool has_recorded_key(SvcRowChange *change);
 static void remember(void);
-static HTAB *make_table(const char *name, Size entry_size);
 static TextKey key_of(const char *bytes, int length);
 static uint32 hash_key(const void *key, Size size);
 static int	compare_keys(const void *a, const void *b, Size size);
@@ -576,20 +575,15 @@ has_recorded_key(SvcRowChange *change)
 static void
 remember(void)
 {
+	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(Recorded),
+	.hash = hash_key, .match = compare_keys, .keycopy = copy_key};
+
 	if (memory != NULL)
 		return;
 	memory = AllocSetContextCreate(TopTransactionContext, "svc usage records", ALLOCSET_DEFAULT_SIZES);
-	customers = make_table("svc customers of usage", sizeof(Recorded));
-}
-
-static HTAB *
-make_table(const char *name, Size entry_size)
-{
-	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = entry_size,
-	.hash = hash_key, .match = compare_keys, .keycopy = copy_key, .hcxt = memory};
-
-	return hash_create(name, 128, &control,
-					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_KEYCOPY | HASH_CONTEXT);
+	control.hcxt = memory;
+	customers = hash_create("svc customers of usage", 128, &control,
+							HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_KEYCOPY | HASH_CONTEXT);
 }
 
 static TextKey

@@ -91,6 +91,11 @@ is(sql(q{SELECT svc_set_meter('renders', entitlement_code => 'credits'), svc_gra
 	SELECT svc_record_usage('c1', 'renders', 1, idempotency_key => 'x') = svc_record_usage('c1', 'renders', 1, idempotency_key => 'x'), used_amount FROM svc_entitlement WHERE id = 'g';
 	SELECT used_amount FROM svc_entitlement WHERE id = 'g'}) =~ s/^.*\n//sr, '5', 'a record in a partition consumes once');
 
+# who inserts straight into a partition is waited for by who changes a meter, too
+is(sql(q{SELECT format('BEGIN; INSERT INTO %s (customer_id, resource, quantity) VALUES (''c1'', ''straight'', 1);
+	SELECT count(*) FROM pg_locks WHERE relation = ''svc_usage''::regclass AND mode = ''RowExclusiveLock'' AND pid = pg_backend_pid(); COMMIT', tableoid::regclass)
+	FROM svc_usage WHERE idempotency_key = 'x' \gexec}), 1, 'a record straight into a partition locks svc_usage');
+
 # ---- the rest works as in one table ----
 
 cmp_ok(sql('SELECT svc_aggregate_usage()'), '>', 0, 'it is rolled up');
